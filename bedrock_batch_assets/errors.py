@@ -1,0 +1,15 @@
+"""The errors that a person can act on."""
+
+
+class BatchError(Exception):
+    """Something that a person has to change: the message is one sentence or two, names what is wrong
+    (field, column, row, bucket, action) and says what to do. Shown as it is, without a traceback.
+    """
+
+
+class RequestError(BatchError):
+    """The batch request or its input cannot be used. Raised before anything is submitted or paid for."""
+
+
+class ConfigurationError(BatchError):
+    """The platform is not set up: a bucket, role or credential is missing, or access to it is denied."""

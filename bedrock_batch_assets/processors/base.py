@@ -1,0 +1,79 @@
+"""What a processor is: the one place that knows the request and response bodies of a family of models."""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self
+
+import dagster as dg
+
+from bedrock_batch_assets.errors import RequestError
+
+
+@dataclass(frozen=True, slots=True)
+class ModelAnswer:
+    """What one `modelOutput` says, in the columns of the result table.
+
+    `response` is the model's text, `embedding` its vector; one of the two is None, by the processor's kind.
+    `truncated` is set where the model stopped at the token limit. Token counts are None where the body has none.
+    """
+
+    response: str | None = None
+    embedding: list[float] | None = None
+    stop_reason: str | None = None
+    truncated: bool = False
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+
+
+class BaseProcessor(dg.ConfigurableResource, ABC):  # type: ignore[type-arg]
+    """Turns a row's text into a `modelInput`, and a `modelOutput` into columns, for one family of models.
+
+    Fields are the family's inference parameters: defaults in `definitions.py`, overridden for one batch by the
+    request's `inference_parameters`.
+    """
+
+    kind: ClassVar[Literal["text", "embedding"]] = "text"
+    # Matched whole against the base model id: no region prefix ("us."), no ARN around it.
+    model_ids: ClassVar[tuple[re.Pattern[str], ...]] = ()
+    model_invocation_type: ClassVar[Literal["InvokeModel", "Converse"]] = "InvokeModel"
+    # True promises that `process_input` puts its text into the body exactly once, whole and unchanged, and that
+    # nothing else in the body depends on it. Then the body is built once per job and not once per record.
+    input_is_template: ClassVar[bool] = False
+    # A msgspec.Struct type that `modelOutput` is decoded into, several times faster than into a dict. None: dict.
+    output_type: ClassVar[type[Any] | None] = None
+
+    @abstractmethod
+    def process_input(self, text: str) -> dict[str, Any]:
+        """The `modelInput` of one record: `text` is the rendered prompt, or the text to embed."""
+
+    @abstractmethod
+    def process_output(self, model_output: Any) -> ModelAnswer:
+        """The columns of one `modelOutput`, given as `output_type` or as a dict.
+
+        Raises:
+            ValueError: The body is not one of this family. The record's status becomes `error`.
+        """
+
+    def with_parameters(self, parameters: Mapping[str, Any]) -> Self:
+        """A copy with some fields replaced.
+
+        Raises:
+            RequestError: A name is not a field of this processor, or a value does not fit it.
+        """
+        fields = type(self).model_fields
+        unknown = sorted(set(parameters) - set(fields))
+        if unknown:
+            raise RequestError(
+                f"inference_parameters has {unknown[0]!r}, which {type(self).__name__} does not know: "
+                f"it takes {', '.join(sorted(fields))}."
+            )
+        current = {name: getattr(self, name) for name in fields}
+        try:
+            return type(self)(**{**current, **parameters})
+        except ValueError as error:
+            reason = str(error).splitlines()
+            raise RequestError(
+                f"inference_parameters do not fit {type(self).__name__}: {' '.join(line.strip() for line in reason[1:3])}"
+            ) from error
