@@ -2,8 +2,10 @@
 
 
 class BatchError(Exception):
-    """Something that a person has to change: the message is one sentence or two, names what is wrong
-    (field, column, row, bucket, action) and says what to do. Shown as it is, without a traceback.
+    """Something that a person has to change.
+
+    The message is one sentence or two, names what is wrong (field, column, row, bucket, action) and says what to
+    do. It is shown as it is, without a traceback.
     """
 
 

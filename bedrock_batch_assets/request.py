@@ -112,7 +112,5 @@ def _positive_int_from_environment(name: str) -> int | None:
     if not text:
         return None
     if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise RequestError(
-            f"The environment variable {name} is {text!r}: it must be a whole number of at least 1."
-        )
+        raise RequestError(f"The environment variable {name} is {text!r}: it must be a whole number of at least 1.")
     return int(text)

@@ -73,7 +73,5 @@ class BaseProcessor(dg.ConfigurableResource, ABC):  # type: ignore[type-arg]
         try:
             return type(self)(**{**current, **parameters})
         except ValueError as error:
-            reason = str(error).splitlines()
-            raise RequestError(
-                f"inference_parameters do not fit {type(self).__name__}: {' '.join(line.strip() for line in reason[1:3])}"
-            ) from error
+            reason = " ".join(line.strip() for line in str(error).splitlines()[1:3])
+            raise RequestError(f"inference_parameters do not fit {type(self).__name__}: {reason}") from error
