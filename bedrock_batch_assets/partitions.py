@@ -13,6 +13,10 @@ from bedrock_batch_assets.errors import RequestError
 batches = dg.DynamicPartitionsDefinition(name="batches")
 chunks = dg.DynamicPartitionsDefinition(name="chunks")
 
+# For edges between the two sets. Dagster maps no dynamic partition set onto another; an empty mapping draws the edge
+# and propagates nothing. The sensors propagate instead, with exact keys.
+CROSSING = dg.SpecificPartitionsPartitionMapping([])
+
 # A job name holds at most 63 characters (botocore's service model). It is made of the batch key, 6 characters
 # of chunk index, 13 of digest and up to 4 of attempt, see jobs/naming.py.
 MAX_BATCH_KEY_LENGTH = 40

@@ -56,6 +56,24 @@ class BaseProcessor(dg.ConfigurableResource, ABC):  # type: ignore[type-arg]
             ValueError: The body is not one of this family. The record's status becomes `error`.
         """
 
+    def for_model(self, model_id: str) -> Self:  # noqa: ARG002
+        """The processor to use for one model: a copy where something depends on the model, else itself.
+
+        Args:
+            model_id: Base model id, see `registry.base_model_id`.
+        """
+        return self
+
+    def check_model(self, model_id: str) -> None:  # noqa: B027  # no rule is a valid answer
+        """Check the parameters against one model, where the service is known to refuse every record.
+
+        Args:
+            model_id: Base model id, see `registry.base_model_id`.
+
+        Raises:
+            RequestError: The parameters do not fit the model.
+        """
+
     def with_parameters(self, parameters: Mapping[str, Any]) -> Self:
         """A copy with some fields replaced.
 

@@ -1,0 +1,136 @@
+"""The batch's input: read once, checked, stored, and cut into chunks."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from bedrock_batch_assets.assets.reporting import column_schema, person_can_act, preview, single_partition
+from bedrock_batch_assets.partitions import batches, check_batch_key, chunk_key, chunks
+from bedrock_batch_assets.processors.base import BaseProcessor
+from bedrock_batch_assets.processors.registry import Processors, base_model_id
+from bedrock_batch_assets.request import BatchRequest
+from bedrock_batch_assets.storage.manifests import BatchManifest, ChunkEntry
+from bedrock_batch_assets.storage.resource import BatchStorage, version_of
+from bedrock_batch_assets.tags import MODEL_METADATA, VERSION_METADATA
+
+if TYPE_CHECKING:
+    from bedrock_batch_assets.ingest import IngestedTable
+
+
+@dg.asset(
+    partitions_def=batches,
+    group_name="batch_inference",
+    kinds={"parquet", "s3"},
+    owners=["team:data-platform"],
+)
+def input_dataset(
+    context: dg.AssetExecutionContext, config: BatchRequest, storage: BatchStorage, processors: Processors
+) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    """The input table of a batch, read once from S3 or Hugging Face, checked against the prompt, stored as Parquet.
+
+    Start a batch here: add a partition (the batch's name), fill in the request, materialize. Chunks, jobs and the
+    result table follow by themselves.
+    """
+    with person_can_act():
+        batch = check_batch_key(single_partition(context))
+        ingested = _ingest(batch, config, storage, processors)
+        manifest = ingested.manifest
+        _register_chunks(context.instance, manifest)
+        storage.write_manifest(storage.layout.batch_manifest(batch), manifest)
+    table = ingested.table
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(manifest.version),
+        metadata={
+            "dagster/row_count": table.row_count,
+            "dagster/uri": storage.uri(manifest.rows_key),
+            "dagster/column_schema": column_schema(table.schema),
+            "model_id": manifest.model_id,
+            MODEL_METADATA: manifest.base_model_id,
+            "processor": manifest.processor,
+            "prompt": manifest.template or "none: embedding model",
+            "chunks": len(manifest.chunks),
+            "rows_per_chunk": _rows_per_chunk(manifest),
+            "records_to_send": table.records_to_send,
+            "skipped_rows": table.skipped_count,
+            "estimated_input_tokens": table.estimated_input_tokens,
+            "preview": preview(table.preview),
+            "sample_record": dg.MetadataValue.md(f"```json\n{table.sample_record}\n```"),
+            VERSION_METADATA: manifest.version,
+        },
+    )
+
+
+@dataclass(frozen=True)
+class _Ingested:
+    manifest: BatchManifest
+    table: "IngestedTable"
+
+
+def _ingest(batch: str, request: BatchRequest, storage: BatchStorage, processors: Processors) -> _Ingested:
+    from bedrock_batch_assets.ingest import ingest
+    from bedrock_batch_assets.prompt_templates import get_prompt_template
+    from bedrock_batch_assets.records.rendering import RecordRenderer
+    from bedrock_batch_assets.sources.source import open_source
+
+    request.check()
+    name = processors.name_for(request.model_id, request.processor)
+    processor = processors.for_model_id(request.model_id, name, request.inference_parameters)
+    template = None if processor.kind == "embedding" else get_prompt_template(request.prompt_id)
+    storage.objects.check_bucket()
+    source = open_source(request, storage.client("s3"))
+    with tempfile.TemporaryDirectory() as folder:
+        table = ingest(request, source=source, renderer=RecordRenderer(processor, template), directory=Path(folder))
+        rows_key = storage.layout.rows(batch, table.digest)
+        storage.objects.upload_file(table.parquet_path, rows_key)
+    manifest = _manifest(batch, request, processor, name=name, table=table, rows_key=rows_key)
+    return _Ingested(manifest, table)
+
+
+def _rows_per_chunk(manifest: BatchManifest) -> str:
+    sizes = sorted({entry.row_count for entry in manifest.chunks})
+    return " or ".join(str(size) for size in sizes) if len(sizes) <= 2 else f"{sizes[0]} to {sizes[-1]}"
+
+
+def _register_chunks(instance: dg.DagsterInstance, manifest: BatchManifest) -> None:
+    """Make the chunk partitions those of this input: add what is new, take away what is no more."""
+    wanted = [chunk_key(manifest.batch, index) for index in range(len(manifest.chunks))]
+    name = chunks.name
+    assert name is not None
+    known = set(instance.get_dynamic_partitions(name))
+    instance.add_dynamic_partitions(name, [key for key in wanted if key not in known])
+    index = len(wanted)
+    while (key := chunk_key(manifest.batch, index)) in known:
+        instance.delete_dynamic_partition(name, key)
+        index += 1
+
+
+def _manifest(
+    batch: str, request: BatchRequest, processor: BaseProcessor, *, name: str, table: "IngestedTable", rows_key: str
+) -> BatchManifest:
+    from bedrock_batch_assets.prompt_templates import prompt_id_to_template
+
+    parameters: dict[str, Any] = {field: getattr(processor, field) for field in type(processor).model_fields}
+    template = None if processor.kind == "embedding" else prompt_id_to_template[request.prompt_id or ""]
+    # All that a chunk's answers and its part of the table depend on, beside the rows themselves.
+    recipe = (request.model_id, name, parameters, template, request.output_format.value)
+    entries = [
+        ChunkEntry(first_row=chunk.first_row, row_count=chunk.row_count, version=version_of(digest, *recipe))
+        for chunk, digest in table.chunks
+    ]
+    return BatchManifest(
+        batch=batch,
+        version=version_of(table.digest, *recipe, entries),
+        request=request.model_dump(mode="json"),
+        model_id=request.model_id,
+        base_model_id=base_model_id(request.model_id),
+        processor=name,
+        parameters=parameters,
+        template=template,
+        output_format=request.output_format,
+        rows_key=rows_key,
+        row_count=table.row_count,
+        chunks=entries,
+    )

@@ -1,0 +1,74 @@
+"""The chunk's records, rendered for the model."""
+
+import dagster as dg
+
+from bedrock_batch_assets.assets.reporting import person_can_act, single_partition
+from bedrock_batch_assets.chunk import Chunk
+from bedrock_batch_assets.jobs.naming import content_digest
+from bedrock_batch_assets.partitions import CROSSING, chunks
+from bedrock_batch_assets.processors.registry import Processors
+from bedrock_batch_assets.storage.manifests import ChunkManifest
+from bedrock_batch_assets.storage.resource import BatchStorage
+
+
+@dg.asset(
+    partitions_def=chunks,
+    deps=[dg.AssetDep("input_dataset", partition_mapping=CROSSING)],
+    group_name="batch_inference",
+    kinds={"json", "s3"},
+    owners=["team:data-platform"],
+)
+def jsonl_chunks(
+    context: dg.AssetExecutionContext, storage: BatchStorage, processors: Processors
+) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    """The chunk's rows as JSONL records in the model's request format, in a folder of their own.
+
+    Rendering is repeatable: the same rows, prompt and parameters give the same bytes, and so the same job.
+    """
+    with person_can_act():
+        chunk = Chunk.load(single_partition(context), storage, processors)
+        manifest, sample = _render(chunk)
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(manifest.version),
+        metadata={
+            "records": manifest.records,
+            "skipped_rows": manifest.skipped,
+            "first_row": chunk.entry.first_row,
+            "last_row": chunk.entry.first_row + chunk.entry.row_count - 1,
+            "size_bytes": manifest.size_bytes,
+            "digest": manifest.digest,
+            "records_file": storage.uri(manifest.key) if manifest.key else "none: every row is skipped",
+            "sample_record": dg.MetadataValue.md(f"```json\n{sample}\n```"),
+        },
+    )
+
+
+def _render(chunk: Chunk) -> tuple[ChunkManifest, str]:
+    """Render the chunk's records and store them. Returns the manifest and one record, cut to 2,000 characters."""
+    parts: list[bytes] = []
+    records = skipped = 0
+    row = chunk.entry.first_row
+    for rows in chunk.rows():
+        rendered = chunk.renderer.render(rows, row)
+        parts.append(rendered.jsonl)
+        records += rendered.record_count
+        skipped += len(rendered.skipped)
+        row += rows.num_rows
+    jsonl = b"".join(parts)
+    storage = chunk.storage
+    # The name of the job is made of this, so it holds all that is paid for, and nothing else.
+    digest = content_digest(chunk.batch.model_id, chunk.processor.model_invocation_type, jsonl)
+    key = storage.layout.job_records(chunk.key, digest) if records else None
+    if key is not None:
+        storage.objects.put_bytes(key, jsonl, content_type="application/jsonl")
+    manifest = ChunkManifest(
+        chunk=chunk.key,
+        version=chunk.entry.version,
+        digest=digest,
+        records=records,
+        skipped=skipped,
+        size_bytes=len(jsonl),
+        key=key,
+    )
+    storage.write_manifest(storage.layout.chunk_manifest(chunk.key), manifest)
+    return manifest, jsonl[: jsonl.find(b"\n")].decode()[:2000]

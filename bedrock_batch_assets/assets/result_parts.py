@@ -1,0 +1,81 @@
+"""The chunk's rows with their answers."""
+
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import msgspec
+
+from bedrock_batch_assets.assets.reporting import PREVIEW_ROWS, person_can_act, preview, single_partition
+from bedrock_batch_assets.chunk import Chunk
+from bedrock_batch_assets.errors import BatchError
+from bedrock_batch_assets.partitions import CROSSING, chunks
+from bedrock_batch_assets.processors.registry import Processors
+from bedrock_batch_assets.storage.manifests import OutputsManifest, PartSummary
+from bedrock_batch_assets.storage.resource import BatchStorage
+
+
+@dg.asset(
+    partitions_def=chunks,
+    deps=["batch_job_outputs", dg.AssetDep("input_dataset", partition_mapping=CROSSING)],
+    group_name="batch_inference",
+    kinds={"parquet", "s3"},
+    owners=["team:data-platform"],
+)
+def result_parts(
+    context: dg.AssetExecutionContext, storage: BatchStorage, processors: Processors
+) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    """The chunk's input rows, every one, in order, with the model's answer and a status on each."""
+    with person_can_act():
+        chunk = Chunk.load(single_partition(context), storage, processors)
+        outputs = storage.outputs_manifest(chunk.key)
+        if outputs.version != chunk.entry.version:
+            raise BatchError(
+                f"The answers of chunk {chunk.key} are for an earlier input: materialize jsonl_chunks and "
+                "batch_job_outputs of this chunk first."
+            )
+        key = storage.layout.result_part(chunk.batch.batch, chunk.index, chunk.batch.output_format)
+        summary, head = _join(chunk, outputs, key)
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(summary.version),
+        metadata={
+            "dagster/row_count": summary.rows,
+            "dagster/uri": storage.uri(key),
+            **summary.statuses(),
+            "input_tokens": summary.input_tokens,
+            "output_tokens": summary.output_tokens,
+            "preview": preview(head),
+        },
+    )
+
+
+def _join(chunk: Chunk, outputs: OutputsManifest, key: str) -> tuple[PartSummary, list[dict[str, Any]]]:
+    """Join the answers to the chunk's rows and store the part at `key`. Returns its account and its first rows."""
+    from bedrock_batch_assets.records.joining import OutputJoin
+    from bedrock_batch_assets.storage.part_file import PartFile
+
+    storage = chunk.storage
+    join = OutputJoin(chunk.processor, chunk.renderer, first_row=chunk.entry.first_row, row_count=chunk.entry.row_count)
+    for output in outputs.outputs:
+        for name in storage.output_files(output.prefix):
+            with storage.objects.open_stream(name) as lines:
+                join.add_outputs(lines)
+    head: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        path = Path(folder) / "part"
+        part = stack.enter_context(PartFile(path, chunk.batch.output_format))
+        for rows in chunk.rows():
+            joined = join.join(rows)
+            head.extend(joined.slice(0, PREVIEW_ROWS - len(head)).to_pylist())
+            part.write(joined)
+        stack.close()
+        account = join.summary()
+        summary = PartSummary(
+            version=chunk.entry.version,
+            **{name: getattr(account, name) for name in PartSummary.__struct_fields__ if name != "version"},
+        )
+        # The account travels with the part, so that the two cannot disagree.
+        storage.objects.upload_file(path, key, metadata={"summary": msgspec.json.encode(summary).decode()})
+    return summary, head

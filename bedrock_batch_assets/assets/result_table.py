@@ -1,0 +1,114 @@
+"""The batch's result: every part in, every row accounted for."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import dagster as dg
+
+from bedrock_batch_assets.assets.reporting import person_can_act, single_partition
+from bedrock_batch_assets.errors import BatchError
+from bedrock_batch_assets.partitions import CROSSING, batches, chunk_key
+from bedrock_batch_assets.storage.manifests import BatchManifest, PartSummary, TableManifest, add_summaries
+from bedrock_batch_assets.storage.resource import BatchStorage
+from bedrock_batch_assets.tags import VERSION_METADATA
+
+_ROWS_ACCOUNTED_FOR = dg.AssetCheckSpec(
+    "rows_accounted_for",
+    asset="result_table",
+    description="Rows in = ok + error + truncated + skipped + missing.",
+    blocking=True,
+)
+BUILT_FROM_CURRENT_INPUT = dg.AssetCheckSpec(
+    "built_from_current_input",
+    asset="result_table",
+    description="The table was made from the batch's input as it is now.",
+)
+
+
+@dg.asset(
+    partitions_def=batches,
+    deps=[dg.AssetDep("result_parts", partition_mapping=CROSSING)],
+    group_name="batch_inference",
+    kinds={"parquet", "s3"},
+    owners=["team:data-platform"],
+    check_specs=[_ROWS_ACCOUNTED_FOR, BUILT_FROM_CURRENT_INPUT],
+)
+def result_table(context: dg.AssetExecutionContext, storage: BatchStorage) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    """The input table with the model's answers, one file a chunk, in input order, with a summary of every row."""
+    with person_can_act():
+        batch = storage.batch_manifest(single_partition(context))
+        parts = _parts(batch, storage)
+        total = add_summaries(parts, batch.version)
+        keys = [storage.layout.result_part(batch.batch, index, batch.output_format) for index in range(len(parts))]
+        _delete_surplus(batch, keys, storage)
+        storage.write_manifest(
+            storage.layout.table_manifest(batch.batch),
+            TableManifest(
+                batch=batch.batch, version=batch.version, output_format=batch.output_format, parts=keys, total=total
+            ),
+        )
+    counted = sum(total.statuses().values())
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(batch.version),
+        metadata={
+            "dagster/row_count": total.rows,
+            "dagster/uri": storage.uri(storage.layout.results_folder(batch.batch)),
+            **total.statuses(),
+            "input_tokens": total.input_tokens,
+            "output_tokens": total.output_tokens,
+            "parts": len(parts),
+            "model": batch.model_id,
+            "manifest": storage.uri(storage.layout.table_manifest(batch.batch)),
+            VERSION_METADATA: batch.version,
+            "rows_by_status": dg.MetadataValue.md(_status_table(total)),
+        },
+        check_results=[
+            dg.AssetCheckResult(
+                check_name=_ROWS_ACCOUNTED_FOR.name,
+                passed=counted == total.rows == batch.row_count,
+                metadata={"rows_in": batch.row_count, "rows_out": total.rows, **total.statuses()},
+            ),
+            dg.AssetCheckResult(
+                check_name=BUILT_FROM_CURRENT_INPUT.name,
+                passed=True,
+                metadata={"batch": batch.batch, "built_from": batch.version, "input_is_now": batch.version},
+            ),
+        ],
+    )
+
+
+def _parts(batch: BatchManifest, storage: BatchStorage) -> list[PartSummary]:
+    keys = [storage.layout.result_part(batch.batch, index, batch.output_format) for index in range(len(batch.chunks))]
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        found = list(pool.map(storage.part_summary, keys))
+    lacking = [
+        chunk_key(batch.batch, index)
+        for index, (entry, part) in enumerate(zip(batch.chunks, found, strict=True))
+        if part is None or part.version != entry.version
+    ]
+    if lacking:
+        raise BatchError(
+            f"{len(lacking)} of {len(batch.chunks)} parts of batch {batch.batch} are not there for its input as it is "
+            f"now: {_some(lacking)}. Materialize jsonl_chunks, batch_job_outputs and result_parts of these chunks."
+        )
+    return [part for part in found if part is not None]
+
+
+def _delete_surplus(batch: BatchManifest, keys: Sequence[str], storage: BatchStorage) -> None:
+    """Delete parts of an earlier input: whoever reads the folder as one table gets this one's rows alone."""
+    wanted = {*keys, storage.layout.table_manifest(batch.batch)}
+    for info in storage.objects.list(storage.layout.results_folder(batch.batch)):
+        if info.key not in wanted:
+            storage.objects.delete_prefix(info.key)
+
+
+def _some(keys: Sequence[str]) -> str:
+    shown = ", ".join(keys[:5])
+    return f"{shown} and {len(keys) - 5} more" if len(keys) > 5 else shown
+
+
+def _status_table(total: PartSummary) -> str:
+    lines = ["| record_status | rows | share |", "| --- | ---: | ---: |"]
+    for status, count in total.statuses().items():
+        lines.append(f"| {status} | {count:,} | {count / total.rows:.2%} |" if total.rows else f"| {status} | 0 | |")
+    return "\n".join(lines)

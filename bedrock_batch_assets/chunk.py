@@ -1,0 +1,64 @@
+"""A chunk of a batch: its rows, and the renderer that turns them into records."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Self
+
+from bedrock_batch_assets.errors import RequestError
+from bedrock_batch_assets.partitions import split_chunk_key
+from bedrock_batch_assets.processors.base import BaseProcessor
+from bedrock_batch_assets.processors.registry import Processors
+from bedrock_batch_assets.storage.manifests import BatchManifest, ChunkEntry
+from bedrock_batch_assets.storage.resource import BatchStorage
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from bedrock_batch_assets.records.rendering import RecordRenderer
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """One chunk as its batch's manifest describes it. Rows are read when asked for."""
+
+    key: str
+    index: int
+    batch: BatchManifest
+    entry: ChunkEntry
+    processor: BaseProcessor
+    storage: BatchStorage
+
+    @classmethod
+    def load(cls, key: str, storage: BatchStorage, processors: Processors) -> Self:
+        """Read the batch's manifest and find the chunk in it.
+
+        Raises:
+            NotMaterializedError: The batch has no input.
+            RequestError: The batch has no such chunk (any more).
+        """
+        batch_key, index = split_chunk_key(key)
+        batch = storage.batch_manifest(batch_key)
+        if index >= len(batch.chunks):
+            raise RequestError(
+                f"Chunk {key} is not part of batch {batch_key}, which has {len(batch.chunks)} chunks: its input has "
+                "changed. Materialize input_dataset to see the chunks that there are."
+            )
+        processor = processors.for_model_id(batch.model_id, batch.processor, batch.parameters)
+        return cls(key, index, batch, batch.chunks[index], processor, storage)
+
+    @cached_property
+    def renderer(self) -> "RecordRenderer":
+        """Renders with the template and the parameters that the batch was ingested with."""
+        from bedrock_batch_assets.prompt_templates import PromptTemplate
+        from bedrock_batch_assets.records.rendering import RecordRenderer
+
+        template = self.batch.template
+        return RecordRenderer(self.processor, None if template is None else PromptTemplate.parse(template))
+
+    def rows(self) -> "Iterator[pa.RecordBatch]":
+        """The chunk's input rows, in order."""
+        from bedrock_batch_assets.ingest import read_rows
+
+        with self.storage.objects.open_reader(self.batch.rows_key) as file:
+            yield from read_rows(file, self.entry.first_row, self.entry.row_count)

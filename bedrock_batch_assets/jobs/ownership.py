@@ -1,0 +1,90 @@
+"""The one job for a piece of work: find it, or ask for it, and never ask twice.
+
+The service is the ledger. Its books are looked up by name before every Create; between the look and the Create the
+idempotency token, made from the same name, lets the service itself recognise the repetition.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from bedrock_batch_assets.aws import error_code, is_passing
+from bedrock_batch_assets.errors import BatchError
+from bedrock_batch_assets.jobs.naming import JobName
+from bedrock_batch_assets.jobs.service import BedrockBatchJobs
+from bedrock_batch_assets.jobs.state import JobState
+from bedrock_batch_assets.jobs.waiting import Clock
+
+# Somebody else in the account holds the places in flight: keep ours in Dagster's queue and ask again.
+_WAITABLE = frozenset({"ServiceQuotaExceededException"})
+LONGEST_CREATE_BACKOFF_SECONDS = 60.0
+# Tries of Create that end in a conflict while the service lists no job of that name.
+MAX_CONFLICTS = 10
+
+
+class JobRefusedError(BatchError):
+    """The service refused to create a job, for a reason that trying again does not change."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobOrder:
+    """What a job is to do. `input_uri` is a folder of its own, `output_uri` the chunk's output folder."""
+
+    name: JobName
+    model_id: str
+    invocation_type: Literal["InvokeModel", "Converse"]
+    input_uri: str
+    output_uri: str
+
+
+def find_or_create(
+    jobs: BedrockBatchJobs,
+    order: JobOrder,
+    *,
+    on_trouble: Callable[[str], None],
+    clock: Clock,
+) -> tuple[str, bool]:
+    """The ARN of the order's job, and whether this call asked for it.
+
+    Waits while the account's quota of jobs in flight is taken, or the API is throttled or down.
+
+    Raises:
+        JobRefusedError: The service will not run this job.
+        ConfigurationError: Access is denied, or no role is configured.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    attempt = 0
+    conflicts = 0
+    while True:
+        try:
+            known = jobs.find_family(order.name).get(order.name)
+            if known is not None:
+                return known.arn, False
+            arn = jobs.create(
+                order.name,
+                model_id=order.model_id,
+                invocation_type=order.invocation_type,
+                input_uri=order.input_uri,
+                output_uri=order.output_uri,
+            )
+            return arn, True
+        except (ClientError, BotoCoreError) as error:
+            code = error_code(error) if isinstance(error, ClientError) else ""
+            if code == "ConflictException" and conflicts < MAX_CONFLICTS:
+                # The token was used: the job exists, and the next look finds it.
+                conflicts += 1
+            elif code in _WAITABLE or is_passing(error):
+                if attempt == 0:
+                    on_trouble(f"Bedrock takes no new job at the moment, trying again until it does: {error}")
+            else:
+                raise JobRefusedError(
+                    f"Bedrock refused job {order.name} for model {order.model_id}: {error}"
+                ) from error
+        clock.sleep(clock.backoff(attempt, LONGEST_CREATE_BACKOFF_SECONDS))
+        attempt += 1
+
+
+def latest(family: dict[JobName, JobState]) -> JobState | None:
+    """The job of the last wave, or None where there is none."""
+    return next(reversed(family.values()), None)

@@ -1,0 +1,84 @@
+"""Waiting for a job: the one place where a run spends its hours.
+
+Dagster is growing a run state for "waiting on external work, with no worker"; when it is there, this module is
+what moves.
+"""
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from bedrock_batch_assets.aws import error_code, is_passing
+from bedrock_batch_assets.jobs.service import BedrockBatchJobs
+from bedrock_batch_assets.jobs.state import JobState
+
+# A job can be unknown for a while after Create: the Terraform provider allows its first Get 5 minutes.
+NOT_FOUND_GRACE_SECONDS = 300.0
+MIN_POLL_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Time, so that tests can inject their own."""
+
+    now: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    random: Callable[[], float] = field(default=random.random)
+
+    def backoff(self, attempt: int, longest: float) -> float:
+        """Seconds before try number `attempt` (from 0): doubling from 1 s up to `longest`, jittered by half."""
+        return min(longest, float(2 ** min(attempt, 16))) * (0.5 + self.random() / 2)
+
+
+def poll_seconds(waited: float, longest: float, jitter: float) -> float:
+    """Seconds until the next look at a job that has been waited for since `waited` seconds.
+
+    A twentieth of the time waited so far, so that a job of seconds is noticed at once, one of hours costs a call a
+    minute, and nobody waits more than 5 % too long; jittered by a fifth, so that jobs started together spread.
+    """
+    return min(longest, max(MIN_POLL_SECONDS, waited / 20)) * (0.8 + 0.4 * jitter)
+
+
+def wait_until_finished(
+    jobs: BedrockBatchJobs,
+    arn: str,
+    *,
+    on_change: Callable[[JobState], None],
+    on_trouble: Callable[[str], None],
+    clock: Clock,
+) -> JobState:
+    """Look at a job until it has finished, however long that takes, and return its last state.
+
+    Throttling, server errors and broken connections only slow it down. `on_change` is called for each new status,
+    not for each look, and `on_trouble` once for each run of failing looks.
+
+    Raises:
+        ConfigurationError: Access is denied.
+        botocore.exceptions.ClientError: The service does not know the job, or refuses to tell.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    started = clock.now()
+    status: str | None = None
+    failures = 0
+    while True:
+        try:
+            state = jobs.get(arn)
+        except (ClientError, BotoCoreError) as error:
+            unknown = isinstance(error, ClientError) and error_code(error) == "ResourceNotFoundException"
+            in_grace = unknown and status is None and clock.now() - started < NOT_FOUND_GRACE_SECONDS
+            if not (in_grace or is_passing(error)):
+                raise
+            if failures == 0:
+                on_trouble(f"Bedrock does not answer for the job at the moment, still waiting: {error}")
+            clock.sleep(clock.backoff(failures, jobs.max_poll_seconds))
+            failures += 1
+            continue
+        failures = 0
+        if state.status != status:
+            status = state.status
+            on_change(state)
+        if state.finished:
+            return state
+        clock.sleep(poll_seconds(clock.now() - started, jobs.max_poll_seconds, clock.random()))

@@ -1,0 +1,42 @@
+"""The errors that the stand-in answers with."""
+
+# HTTP status of each error code, from botocore's service models of bedrock and bedrock-runtime.
+HTTP_STATUS: dict[str, int] = {
+    "AccessDeniedException": 403,
+    "ConflictException": 400,
+    "InternalServerException": 500,
+    "ModelErrorException": 424,
+    "ModelNotReadyException": 429,
+    "ModelTimeoutException": 408,
+    "ResourceNotFoundException": 404,
+    "ServiceQuotaExceededException": 400,
+    "ServiceUnavailableException": 503,
+    "ThrottlingException": 429,
+    "UnknownOperationException": 404,
+    "ValidationException": 400,
+    # S3's own, https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+    "AccessDenied": 403,
+    "InternalError": 500,
+    "NoSuchBucket": 404,
+    "NoSuchKey": 404,
+    "RequestTimeout": 400,
+    "SlowDown": 503,
+}
+
+
+class ServiceError(Exception):
+    """An error answer of the service: a code, a message, and the HTTP status that goes with the code."""
+
+    def __init__(self, code: str, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.status = HTTP_STATUS.get(code, 400) if status is None else status
+
+
+class DroppedConnectionError(Exception):
+    """The connection is to be closed without an answer."""
+
+
+class StartError(Exception):
+    """The stand-in cannot start. The message is one line for the person who started it."""

@@ -1,0 +1,128 @@
+"""The fake models' text: short, plausible, the same for the same prompt, and about the prompt."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+# English text has about four characters to a token (Anthropic's and Amazon's own rule of thumb).
+CHARACTERS_PER_TOKEN = 4
+# Of a long prompt, only so many characters at each end are looked at.
+_LOOKED_AT = 1500
+
+_POSITIVE = re.compile(
+    r"\b(love[ds]?|great|excellent|amazing|wonderful|best|good|happy|perfect|enjoy\w*|fantastic|recommend\w*|"
+    r"brilliant|delight\w*|superb|pleas\w+|fun|beautiful\w*)\b",
+    re.IGNORECASE,
+)
+_NEGATIVE = re.compile(
+    r"\b(hate[ds]?|terrible|awful|worst|bad|poor|disappoint\w*|boring|horrible|waste\w*|broken|sad|angry|annoy\w*|"
+    r"never again|refund\w*|slow|ugly|fail\w*|dull)\b",
+    re.IGNORECASE,
+)
+_SENTIMENT = re.compile(r"\bsentiment\b|positive\W{1,5}(or\W|negative|neutral)", re.IGNORECASE)
+_JOKE = re.compile(r"\bjokes?\b", re.IGNORECASE)
+_WORD = re.compile(r"[^\W\d_][\w'-]{3,}")
+_COMMON = frozenset(
+    "this that with from have what when where which your please answer following about would should could their "
+    "there these those them then than into only just also make write give tell text question prompt response user "
+    "assistant instructions input output short sentence words human system begin_of_text start_header_id inst "
+    "end_header_id eot_id explain describe using does will must they were been being over such very more most some "
+    "each other between step steps think".split()
+)
+_JOKES = (
+    "Why did the {0} sit down? It had heard that a good joke about {0} needs time.",
+    "I told my friend a joke about {0}. Now {0} is all we laugh about.",
+    "What do you call {0} on a Monday? Late, like everybody else.",
+    "How many people does it take to explain {0}? One, and a very patient audience.",
+    "{0} walks into a bar. The barkeeper says: we were just talking about {1}.",
+    "My doctor told me to avoid {0}. So I switched to {1}.",
+    "Parallel lines and {0} have so much in common. It is a shame they will never meet.",
+)
+_OPENINGS = (
+    "In short, it comes down to {0}.",
+    "The main point here is {0}.",
+    "This is mostly about {0}.",
+    "It depends on {0}.",
+)
+_MIDDLES = (
+    "First look at {1}, then at how it bears on {0}.",
+    "With {1} given, {0} follows step by step.",
+    "What is said about {1} supports this.",
+    "{1} and {2} belong together here.",
+)
+_ENDINGS = (
+    "So the answer is {2}.",
+    "Taken together, that points to {2}.",
+    "The rest, {2} included, is detail.",
+    "That leaves {2} as the open point.",
+)
+
+End = Literal["end", "length", "stop_sequence"]
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A generated text, why it ended, and its token counts."""
+
+    text: str
+    end: End
+    stop_sequence: str | None
+    input_tokens: int
+    output_tokens: int
+
+
+def token_count(text: str) -> int:
+    """About how many tokens a text has, at least one."""
+    return max(1, -(-len(text) // CHARACTERS_PER_TOKEN))
+
+
+def write(prompt: str, seed: int, max_tokens: int, stop: list[str] | None = None, truncate: bool = False) -> Text:
+    """Answer a prompt with at most `max_tokens` tokens, ending before any of the `stop` sequences."""
+    text = compose(prompt, seed)
+    end: End = "end"
+    found: str | None = None
+    for sequence in stop or ():
+        if sequence and (at := text.find(sequence)) >= 0:
+            text, end, found = text[:at], "stop_sequence", sequence
+    limit = max_tokens * CHARACTERS_PER_TOKEN
+    if truncate:
+        limit = min(limit, max(CHARACTERS_PER_TOKEN, len(text) // 2))
+    if len(text) > limit:
+        text, end, found = text[:limit].rstrip(), "length", None
+    return Text(text, end, found, token_count(prompt), token_count(text))
+
+
+def compose(prompt: str, seed: int) -> str:
+    """The whole answer to a prompt: a sentiment, a joke, or a few sentences about its words."""
+    seen = prompt if len(prompt) <= 2 * _LOOKED_AT else f"{prompt[:_LOOKED_AT]} {prompt[-_LOOKED_AT:]}"
+    if _SENTIMENT.search(seen):
+        return _sentiment(seen)
+    first, second, third = _topics(seen)
+    if _JOKE.search(seen):
+        return _JOKES[seed % len(_JOKES)].format(first, second)
+    sentences = [_OPENINGS[seed % 4].format(first)]
+    if seed & 16:
+        sentences.append(_MIDDLES[(seed >> 5) % 4].format(first, second, third))
+    sentences.append(_ENDINGS[(seed >> 7) % 4].format(first, second, third))
+    return " ".join(sentence[0].upper() + sentence[1:] for sentence in sentences)
+
+
+def _sentiment(text: str) -> str:
+    # The instruction itself often says "positive or negative", which is not in either word list.
+    good, bad = len(_POSITIVE.findall(text)), len(_NEGATIVE.findall(text))
+    if good == bad:
+        return "neutral"
+    return "positive" if good > bad else "negative"
+
+
+def _topics(text: str) -> tuple[str, str, str]:
+    """Three words of the text, from its end, where templates put the row's own words."""
+    words: list[str] = []
+    for word in reversed(_WORD.findall(text)):
+        lowered = word.lower()
+        if lowered not in _COMMON and "joke" not in lowered and lowered not in words:
+            words.append(lowered)
+            if len(words) == 3:
+                break
+    words += ["the question", "the context", "what was asked"][len(words) :]
+    return words[0], words[1], words[2]

@@ -1,0 +1,121 @@
+"""Which processor serves which model."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, get_args
+
+import dagster as dg
+
+from bedrock_batch_assets.errors import RequestError
+from bedrock_batch_assets.processors.anthropic import AnthropicProcessor
+from bedrock_batch_assets.processors.base import BaseProcessor
+from bedrock_batch_assets.processors.converse import ConverseProcessor
+from bedrock_batch_assets.processors.titan_text_embeddings_v2 import TitanTextEmbeddingsV2Processor
+
+# Geographies of cross-region inference profiles (Amazon Bedrock User Guide, supported inference profiles).
+_REGION_PREFIX = re.compile(r"(?:us|us-gov|us-iso[a-z]?|eu|eu-isoe|apac|global|jp|au|ca|sa|uk|in|me|mx|af|il|kr)\.")
+# `amazon.nova-lite-v1:0:300k`: the variant with a context of that length.
+_CONTEXT_SUFFIX = re.compile(r"(?<=:\d):[A-Za-z0-9]+$")
+# Their last part is an arbitrary id, which says nothing about the model.
+_OPAQUE_ARN = re.compile(
+    r"arn:aws[^:]*:bedrock:[^:]*:[^:]*:"
+    r"(application-inference-profile|custom-model|custom-model-deployment|imported-model|provisioned-model)/.+"
+)
+
+# Asked for often, and outside batch inference (Amazon Bedrock User Guide, supported Regions and models for batch
+# inference, November 2026). Consulted only where no processor takes the model.
+_NOT_BATCHED = re.compile(
+    r"(cohere|ai21|stability|twelvelabs|luma)\..+"
+    r"|amazon\.(titan-embed-text-v1|titan-embed-g1-text|titan-text|titan-tg1|titan-image|rerank).*"
+    r"|amazon\.nova-(canvas|reel|sonic|2-sonic).*"
+    r"|anthropic\.claude-(v2|instant|opus-4-[78]|sonnet-5|fable).*"
+    r"|deepseek\.r1.*|openai\.gpt-5.*|moonshot(ai)?\.kimi-k3.*"
+)
+
+
+def base_model_id(model_id: str) -> str:
+    """The id of the model itself: no ARN, no region prefix, no context suffix.
+
+    `arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.amazon.nova-lite-v1:0` is `amazon.nova-lite-v1:0`.
+    """
+    name = model_id.strip().rsplit("/", 1)[-1]
+    return _CONTEXT_SUFFIX.sub("", _REGION_PREFIX.sub("", name, count=1) if _REGION_PREFIX.match(name) else name)
+
+
+class Processors(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The processors, one field each. A field declared later wins where two take the same model.
+
+    To add a family, subclass it and add a field; the class of the field is created with its defaults unless the
+    object is given one:
+
+        class MyProcessors(Processors):
+            cohere: CohereProcessor
+
+        defs = dg.Definitions.merge(…, resources={"processors": MyProcessors()})
+    """
+
+    anthropic: AnthropicProcessor
+    titan_text_embeddings_v2: TitanTextEmbeddingsV2Processor
+    converse: ConverseProcessor
+
+    def __init__(self, **processors: Any) -> None:
+        # Dagster drops the defaults of nested resource fields, and wraps their types in a union.
+        for name, field in type(self).model_fields.items():
+            if name not in processors:
+                for candidate in (field.annotation, *get_args(field.annotation)):
+                    if isinstance(candidate, type) and issubclass(candidate, BaseProcessor):
+                        processors[name] = candidate()
+        super().__init__(**processors)
+
+    def by_name(self) -> dict[str, BaseProcessor]:
+        """The processors by field name, in order of declaration."""
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: value for name, value in values.items() if isinstance(value, BaseProcessor)}
+
+    def for_model_id(
+        self, model_id: str, name: str | None = None, parameters: Mapping[str, Any] | None = None
+    ) -> BaseProcessor:
+        """The processor for a model, with a batch's parameters.
+
+        Args:
+            model_id: Bedrock model id, inference profile id or ARN.
+            name: Field name of the processor to take, whatever the model id says.
+            parameters: Overrides of the processor's fields, `BatchRequest.inference_parameters`.
+
+        Raises:
+            RequestError: No processor takes the model, `name` is no processor, or the parameters do not fit the
+                processor or the model.
+        """
+        base_id = base_model_id(model_id)
+        processor = self._named(name) if name else self._matching(model_id, base_id)
+        processor = processor.with_parameters(parameters or {}).for_model(base_id)
+        processor.check_model(base_id)
+        return processor
+
+    def _named(self, name: str) -> BaseProcessor:
+        processors = self.by_name()
+        if name not in processors:
+            raise RequestError(f"processor {name!r} is unknown. Use one of: {', '.join(processors)}.")
+        return processors[name]
+
+    def _matching(self, model_id: str, base_id: str) -> BaseProcessor:
+        processors = self.by_name()
+        names = ", ".join(processors)
+        if _OPAQUE_ARN.fullmatch(model_id.strip()):
+            raise RequestError(
+                f"The model id {model_id!r} does not tell the model family: set processor to one of: {names}."
+            )
+        for processor in reversed(processors.values()):
+            if any(pattern.fullmatch(base_id) for pattern in processor.model_ids):
+                return processor
+        if _NOT_BATCHED.fullmatch(base_id):
+            raise RequestError(
+                f"Amazon Bedrock does not offer {base_id!r} for batch inference: choose another model. (If it does "
+                f"by now, set processor to one of: {names}.)"
+            )
+        raise RequestError(
+            f"No processor knows the model {base_id!r}: check the model id, or set processor to one of: {names}. "
+            "They take Anthropic Claude (anthropic), Amazon Titan Text Embeddings V2 (titan_text_embeddings_v2), and "
+            "Amazon Nova, Llama, Mistral, DeepSeek, Qwen, gpt-oss, Gemma, GLM, Kimi, MiniMax, Nemotron and Palmyra "
+            "(converse)."
+        )

@@ -1,0 +1,165 @@
+"""Output lines of a job, one at a time: `.jsonl.out` files as the service writes them.
+
+A line that cannot be read never stops the others. The echo of `modelInput`, most of a line, is skipped and not built.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+if TYPE_CHECKING:
+    from bedrock_batch_assets.processors.base import BaseProcessor, ModelAnswer
+
+_BLOCK_BYTES = 1 << 20
+
+_RECORD_ID = re.compile(rb'"recordId"\s*:\s*"([A-Za-z0-9_-]{1,64})"')
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class BinaryReader(Protocol):
+    """A file, an S3 body, or anything else that bytes are read from."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most `size` bytes; none at the end."""
+        ...
+
+
+class ErrorBody(msgspec.Struct):
+    """The `error` of a line. The documentation has numbers as codes, a sample of AWS has strings."""
+
+    errorCode: int | str | None = None  # noqa: N815  # the service's spelling
+    errorMessage: str | None = None  # noqa: N815
+    retryable: bool | None = None
+    expired: bool | None = None
+
+    def text(self) -> str:
+        """Code and message in one line: `400: bad request`."""
+        parts = [str(part) for part in (self.errorCode, self.errorMessage) if part not in {None, ""}]
+        notes = [name for name in ("retryable", "expired") if getattr(self, name)]
+        text = ": ".join(parts) or "the service gave no reason"
+        return f"{text} ({', '.join(notes)})" if notes else text
+
+
+@dataclass(frozen=True, slots=True)
+class OutputRecord:
+    """What one line says. Exactly one of `answer` and `error` is set.
+
+    Attributes:
+        record_id: None if the line does not tell.
+        answer: The model's.
+        error: Why there is no answer, in one line.
+        corrupt: The line could not be read. The error says so.
+    """
+
+    record_id: str | None
+    answer: ModelAnswer | None = None
+    error: str | None = None
+    corrupt: bool = False
+
+
+def split_lines(source: BinaryReader | Iterable[bytes]) -> Iterator[bytes]:
+    r"""The lines of a file, without their newlines. Blank lines are left out.
+
+    Only `\n` ends a line: U+2028 and U+0085, which JSON does not escape, do not.
+
+    Args:
+        source: A binary file, or its content in blocks of any size.
+    """
+    unfinished: list[bytes] = []
+    for block in _blocks(source):
+        head, newline, rest = block.partition(b"\n")
+        unfinished.append(head)
+        if not newline:
+            continue
+        lines = rest.split(b"\n")
+        lines.insert(0, b"".join(unfinished))
+        unfinished = [lines.pop()]
+        for line in lines:
+            if line and not line.isspace():
+                yield line
+    last = b"".join(unfinished)
+    if last and not last.isspace():
+        yield last
+
+
+def _blocks(source: BinaryReader | Iterable[bytes]) -> Iterable[bytes]:
+    read = getattr(source, "read", None)
+    if read is None:
+        return source  # type: ignore[return-value]
+    return iter(lambda: read(_BLOCK_BYTES), b"")
+
+
+class OutputParser:
+    """Parses the output lines of one processor's records."""
+
+    def __init__(self, processor: BaseProcessor) -> None:
+        """Prepare the decoder for `processor.output_type`."""
+        self._process_output = processor.process_output
+        body: Any = processor.output_type or dict
+        self._line_type = msgspec.defstruct(
+            "OutputLine",
+            [
+                ("recordId", str | None, None),
+                ("modelOutput", body | None, None),
+                ("error", ErrorBody | None, None),
+            ],
+        )
+        self._decode = msgspec.json.Decoder(self._line_type).decode
+
+    def parse(self, source: BinaryReader | Iterable[bytes]) -> Iterator[OutputRecord]:
+        """Parse a whole file, see `split_lines`."""
+        return map(self.parse_line, split_lines(source))
+
+    def parse_line(self, line: bytes) -> OutputRecord:
+        """Parse one line. Never raises for what is in it."""
+        try:
+            return self._read(self._decode(line))
+        except (msgspec.DecodeError, UnicodeError):
+            return self._parse_odd_line(line)
+
+    def _read(self, line: Any) -> OutputRecord:
+        if line.modelOutput is None:
+            if line.error is None:
+                return OutputRecord(line.recordId, error="the output line has neither modelOutput nor error")
+            return OutputRecord(line.recordId, error=line.error.text())
+        try:
+            return OutputRecord(line.recordId, answer=self._process_output(line.modelOutput))
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            return OutputRecord(line.recordId, error=f"unexpected model output: {error}")
+
+    def _parse_odd_line(self, line: bytes) -> OutputRecord:
+        """Read what the strict decoder refuses, as far as it can be read.
+
+        Python's own decoder takes half surrogates and NaN, and replaced characters stand for bytes that are not UTF-8:
+        an answer that was paid for is kept.
+        """
+        try:
+            content = _without_lone_surrogates(json.loads(line.decode("utf-8", "replace")))
+        except (ValueError, RecursionError):
+            found = _RECORD_ID.search(line)
+            return OutputRecord(
+                found[1].decode() if found else None, error="the output line is not valid JSON", corrupt=True
+            )
+        identifier = content.get("recordId") if isinstance(content, dict) else None
+        if not isinstance(identifier, str):
+            return OutputRecord(None, error="the output line has no recordId", corrupt=True)
+        try:
+            return self._read(msgspec.convert(content, self._line_type))
+        except msgspec.ValidationError as error:
+            return OutputRecord(identifier, error=f"unexpected output line: {error}")
+
+
+def _without_lone_surrogates(value: Any) -> Any:
+    if isinstance(value, str):
+        return _LONE_SURROGATE.sub("\ufffd", value)
+    if isinstance(value, list):
+        return [_without_lone_surrogates(item) for item in value]
+    if isinstance(value, dict):
+        return {_without_lone_surrogates(key): _without_lone_surrogates(item) for key, item in value.items()}
+    return value

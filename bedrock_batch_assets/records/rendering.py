@@ -1,0 +1,234 @@
+"""Rows to records: the JSON lines that a batch inference job reads.
+
+A record is a constant JSON shell around one text, wherever the processor promises so. Then the shell is serialised
+once, and a record costs one JSON escape per placeholder and one join: no dict, no body, no encoder call per record.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from bedrock_batch_assets.errors import ConfigurationError, RequestError
+from bedrock_batch_assets.prompt_templates import PromptTemplate, empty_column_reason
+from bedrock_batch_assets.records.column_texts import check_column, column_texts
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from bedrock_batch_assets.processors.base import BaseProcessor
+
+EMBEDDING_COLUMN = "input_text"
+
+# "r" and ten digits: the oldest documentation of batch inference asks for 11 alphanumeric characters.
+_ID_DIGITS = 10
+_ID = re.compile(r"r([0-9]{10})", re.ASCII)
+_POWERS_OF_TEN = 10 ** np.arange(_ID_DIGITS - 1, -1, -1, dtype=np.int64)
+
+# Rows that are worked on together: few enough for their texts to stay in the processor's cache (measured).
+_SLICE_ROWS = 512
+
+# Texts that a careless processor would change: whitespace at the ends, characters that JSON escapes, line breaks that
+# JSON does not, braces, length.
+_PROBES = (
+    "k6Vd2pQw9Zr4",
+    ' \t"k6Vd2pQw9Zr4"\\ \r\n{0}{text}%s${x} \u2028\x85\x00\x7f é漢😀 ',
+    "H7" * 40_000,
+)
+
+
+def record_id(row: int) -> str:
+    """The record id of a row, by its index in the whole batch: `r0000000042`."""
+    return f"r{row:0{_ID_DIGITS}d}"
+
+
+def row_of(identifier: str | None) -> int | None:
+    """The row that a record id belongs to, or None if the id is not of `record_id`'s making."""
+    match = _ID.fullmatch(identifier) if identifier is not None else None
+    return int(match[1]) if match else None
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedRecords:
+    """The records of one Arrow batch.
+
+    Attributes:
+        jsonl: One line per sent row, in row order, each ended by a newline. UTF-8.
+        record_count: Number of lines.
+        line_sizes: int64, one per row of the Arrow batch: bytes of its line with the newline, 0 for a skipped row.
+        skipped: Rows that are not sent, by their index in the whole batch, and why; in row order.
+    """
+
+    jsonl: bytes
+    record_count: int
+    line_sizes: npt.NDArray[np.int64]
+    skipped: list[tuple[int, str]]
+
+
+class RecordRenderer:
+    """Renders the rows of one table for one model."""
+
+    def __init__(self, processor: BaseProcessor, template: PromptTemplate | None, schema: pa.Schema) -> None:
+        """Check that the three fit together.
+
+        Args:
+            processor: With the batch's parameters.
+            template: The prompt. None for embedding models, which read the column `input_text`.
+            schema: Of the input.
+
+        Raises:
+            RequestError: A text model has no template, an embedding model has one, or a column that is needed is
+                missing, doubled, or holds bytes.
+            ConfigurationError: The processor breaks the promise that `input_is_template` makes.
+        """
+        if processor.kind == "embedding":
+            if template is not None:
+                raise RequestError(
+                    f"Embedding models take no prompt: leave prompt_id empty. They read the column {EMBEDDING_COLUMN!r}."
+                )
+            template = PromptTemplate(literals=("", ""), placeholders=(EMBEDDING_COLUMN,))
+        elif template is None:
+            raise RequestError("Text models need a prompt: set prompt_id.")
+        reader = "The embedding model" if processor.kind == "embedding" else "The prompt"
+        for column in template.columns:
+            check_column(schema, column, reader)
+        self.processor = processor
+        self.template = template
+        self._encoder = msgspec.json.Encoder()
+        self._shell = self._make_shell() if processor.input_is_template else None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that are read."""
+        return self.template.columns
+
+    def render(self, batch: pa.RecordBatch, first_row: int) -> RenderedRecords:
+        """Render one Arrow batch.
+
+        Args:
+            batch: Rows of the input; only the columns that the prompt reads are looked at.
+            first_row: Index of its first row in the whole batch, which record ids are made of.
+
+        Raises:
+            RequestError: A value cannot be read as text, see `column_texts`.
+        """
+        pieces: list[bytes] = []
+        skipped: list[tuple[int, str]] = []
+        sizes = np.zeros(batch.num_rows, dtype=np.int64)
+        for start in range(0, batch.num_rows, _SLICE_ROWS):
+            columns, sent = self._texts(batch.slice(start, _SLICE_ROWS), first_row + start, skipped)
+            if not len(sent):
+                continue
+            if self._shell is None:
+                lines = self._encode_lines(columns, sent + (first_row + start))
+                sizes[sent + start] = np.fromiter(map(len, lines), np.int64, len(lines))
+                pieces += lines
+            else:
+                jsonl, line_sizes = self._fill_shell(self._shell, columns, sent + (first_row + start))
+                sizes[sent + start] = line_sizes
+                pieces.append(jsonl)
+        return RenderedRecords(b"".join(pieces), batch.num_rows - len(skipped), sizes, skipped)
+
+    def skipped_rows(self, batch: pa.RecordBatch, first_row: int) -> list[tuple[int, str]]:
+        """The rows that `render` skips, and why, without rendering the others."""
+        skipped: list[tuple[int, str]] = []
+        for start in range(0, batch.num_rows, _SLICE_ROWS):
+            self._texts(batch.slice(start, _SLICE_ROWS), first_row + start, skipped)
+        return skipped
+
+    def _texts(
+        self, batch: pa.RecordBatch, first_row: int, skipped: list[tuple[int, str]]
+    ) -> tuple[list[list[str]], npt.NDArray[np.int64]]:
+        """The texts per column of the rows that are sent, and the positions of these rows in `batch`."""
+        columns = [column_texts(batch.column(column)) for column in self.columns]
+        reasons: dict[int, str] = {}
+        for column, texts in zip(self.columns, columns, strict=True):
+            # `is_empty`, spelled out: a call per value would be felt.
+            for row in [row for row, text in enumerate(texts) if not text or text.isspace()]:
+                reasons.setdefault(row, empty_column_reason(column))
+        skipped += [(first_row + row, reasons[row]) for row in sorted(reasons)]
+        sent = [row for row in range(batch.num_rows) if row not in reasons] if reasons else range(batch.num_rows)
+        kept: list[list[str]] = []
+        for texts in columns:
+            kept.append([text for row in sent if (text := texts[row]) is not None] if reasons else texts)  # type: ignore[arg-type]
+        return kept, np.asarray(sent, dtype=np.int64)
+
+    def _encode_lines(self, columns: Sequence[Sequence[str]], rows: npt.NDArray[np.int64]) -> list[bytes]:
+        """One line per row, through the processor and the encoder."""
+        encode = self._encoder.encode
+        lines = []
+        for row, values in zip(rows.tolist(), zip(*columns, strict=True) if columns else [()] * len(rows), strict=True):
+            texts = dict(zip(self.columns, values, strict=True))
+            prompt = self.template.literals[0]
+            for placeholder, literal in zip(self.template.placeholders, self.template.literals[1:], strict=True):
+                prompt += texts[placeholder] + literal
+            body = self.processor.process_input(prompt)
+            lines.append(encode({"recordId": record_id(row), "modelInput": body}) + b"\n")
+        return lines
+
+    def _fill_shell(
+        self, shell: tuple[bytes, ...], columns: Sequence[Sequence[str]], rows: npt.NDArray[np.int64]
+    ) -> tuple[bytes, npt.NDArray[np.int64]]:
+        """The lines of the rows, and the size of each."""
+        count = len(rows)
+        encode = self._encoder.encode
+        escaped = {}
+        for column, texts in zip(self.columns, columns, strict=True):
+            escaped[column] = [encode(text)[1:-1] for text in texts]
+        # Layout per record: id, literal, value, literal, …, value, end of this line and start of the next.
+        width = 2 * len(shell) - 2
+        pieces: list[bytes] = [b""] * (count * width)
+        pieces[0::width] = _record_ids(rows)
+        sizes = np.full(count, sum(map(len, shell)) + 1 + _ID_DIGITS, dtype=np.int64)
+        for index, literal in enumerate(shell[1:-1]):
+            pieces[2 * index + 1 :: width] = [literal] * count
+        for index, placeholder in enumerate(self.template.placeholders):
+            values = escaped[placeholder]
+            pieces[2 * index + 2 :: width] = values
+            sizes += np.fromiter(map(len, values), np.int64, count)
+        head, tail = shell[0], shell[-1]
+        pieces[width - 1 :: width] = [tail + head] * count
+        pieces[-1] = tail
+        pieces[0] = head + pieces[0]
+        return b"".join(pieces), sizes
+
+    def _make_shell(self) -> tuple[bytes, ...]:
+        """The constant parts of a line: before the id, from the id to the first value, between values, after the last.
+
+        Raises:
+            ConfigurationError: The body is not the same around every text.
+        """
+        shells = {self._split_at(probe) for probe in _PROBES}
+        shell = shells.pop()
+        if shells or shell is None:
+            name = type(self.processor).__name__
+            raise ConfigurationError(
+                f"{name} sets input_is_template, but its process_input does not put the text into the body exactly "
+                "once, whole and unchanged: correct it, or set input_is_template to False."
+            )
+        before, after = shell
+        literals = [self._encoder.encode(literal)[1:-1] for literal in self.template.literals]
+        literals[0] = b'","modelInput":' + before + literals[0]
+        literals[-1] += after + b"}\n"
+        return (b'{"recordId":"', *literals)
+
+    def _split_at(self, text: str) -> tuple[bytes, bytes] | None:
+        body: Any = self._encoder.encode(self.processor.process_input(text))
+        parts = body.split(self._encoder.encode(text))
+        if len(parts) != 2:
+            return None
+        return parts[0] + b'"', b'"' + parts[1]
+
+
+def _record_ids(rows: npt.NDArray[np.int64]) -> list[bytes]:
+    digits = np.empty((len(rows), 1 + _ID_DIGITS), dtype=np.uint8)
+    digits[:, 0] = ord("r")
+    digits[:, 1:] = rows[:, None] // _POWERS_OF_TEN % 10 + ord("0")
+    identifiers: list[bytes] = digits.view(f"S{1 + _ID_DIGITS}")[:, 0].tolist()
+    return identifiers

@@ -1,0 +1,117 @@
+"""Shows in the UI how far the jobs are: one sweep over the service's list a tick, whatever the number of jobs."""
+
+import time
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import msgspec
+from dagster import AssetKey
+
+from bedrock_batch_assets.errors import BatchError
+from bedrock_batch_assets.jobs.naming import JobName
+from bedrock_batch_assets.jobs.service import BedrockBatchJobs
+from bedrock_batch_assets.jobs.state import JobState
+from bedrock_batch_assets.tags import JOB_ARN_TAG, PARTITION_TAG
+
+# A job lives at most 168 hours (`timeoutDurationInHours`) and some more in the service's queues.
+LONGEST_LIFE = timedelta(days=9)
+# Clocks differ, and submitTimeAfter may or may not include its bound.
+MARGIN = timedelta(minutes=5)
+# Of the tick's 60 s; Dagster's own polling sensors leave 20 s as well.
+TICK_BUDGET_SECONDS = 40.0
+# An event costs about 10 ms of the daemon's time.
+MAX_OBSERVATIONS = 500
+
+
+class Cursor(msgspec.Struct):
+    """What was last reported of each job in flight, and how far back the next sweep has to look."""
+
+    since: datetime | None = None
+    seen: dict[str, tuple[str, int]] = {}
+
+
+@dg.sensor(
+    asset_selection=dg.AssetSelection.assets("batch_job_outputs"),
+    minimum_interval_seconds=10,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+)
+def job_status_sensor(context: dg.SensorEvaluationContext, jobs: BedrockBatchJobs) -> dg.SensorResult | dg.SkipReason:
+    """Reports status and record counts of the jobs in flight as observations of batch_job_outputs."""
+    if not jobs.role_arn:
+        return dg.SkipReason("No service role configured: set BEDROCK_BATCH_ROLE_ARN, or run `make dev`.")
+    cursor = read_cursor(context.cursor)
+    owned = owned_jobs(context.instance)
+    if not owned:
+        return dg.SensorResult(cursor=encode_cursor(Cursor()), skip_reason="No job in flight.")
+    try:
+        states = sweep(jobs, owned, cursor.since, time.monotonic() + TICK_BUDGET_SECONDS)
+    except BatchError as error:
+        return dg.SkipReason(str(error))
+    observations: list[dg.AssetObservation] = []
+    seen: dict[str, tuple[str, int]] = {}
+    for state in states:
+        report = (state.status, state.processed or 0)
+        known = cursor.seen.get(state.job_id)
+        if known != report and len(observations) < MAX_OBSERVATIONS:
+            observations.append(observation(owned[state.arn], state, jobs.console_url))
+            known = report
+        if known is not None:
+            seen[state.job_id] = known
+    submitted = [state.submitted_at for state in states if state.submitted_at is not None]
+    cursor = Cursor(since=min(submitted) - MARGIN if len(states) == len(owned) else cursor.since, seen=seen)
+    return dg.SensorResult(
+        asset_events=observations,
+        cursor=encode_cursor(cursor),
+        skip_reason=f"{len(states)} jobs in flight, {len(observations)} changed.",
+    )
+
+
+def owned_jobs(instance: dg.DagsterInstance) -> dict[str, str]:
+    """Chunk key by job ARN, for the jobs that running runs own."""
+    runs = instance.get_runs(filters=dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+    return {run.tags[JOB_ARN_TAG]: run.tags[PARTITION_TAG] for run in runs if JOB_ARN_TAG in run.tags}
+
+
+def sweep(jobs: BedrockBatchJobs, owned: dict[str, str], since: datetime | None, deadline: float) -> list[JobState]:
+    """The states of the owned jobs, from one pass over the service's list of jobs submitted after `since`.
+
+    Stops when all are found, or at `deadline` (monotonic seconds).
+    """
+    found: list[JobState] = []
+    for state in jobs.list(submitted_after=since or datetime.now(UTC) - LONGEST_LIFE):
+        if state.arn in owned and JobName.parse(state.name) is not None:
+            found.append(state)
+        if len(found) == len(owned) or time.monotonic() > deadline:
+            break
+    return found
+
+
+def observation(chunk: str, state: JobState, console_url: str) -> dg.AssetObservation:
+    """What people see of a job in flight, on its chunk's partition of batch_job_outputs."""
+    metadata: dict[str, dg.MetadataValue | str | int] = {
+        "status": state.status,
+        "job_arn": state.arn,
+        "console": dg.MetadataValue.url(console_url),
+    }
+    if state.total is not None:
+        metadata["records_total"] = state.total
+    if state.processed is not None:
+        metadata["records_processed"] = state.processed
+        metadata["records_succeeded"] = state.succeeded or 0
+        metadata["records_failed"] = state.failed or 0
+    return dg.AssetObservation(
+        asset_key=AssetKey("batch_job_outputs"), partition=chunk, description=state.describe(), metadata=metadata
+    )
+
+
+def read_cursor(text: str | None) -> Cursor:
+    """The cursor, or a fresh one where it is missing or unreadable."""
+    try:
+        return msgspec.json.decode(text, type=Cursor) if text else Cursor()
+    except msgspec.DecodeError:
+        return Cursor()
+
+
+def encode_cursor(cursor: Cursor) -> str:
+    """The cursor as text, as Dagster stores it."""
+    return msgspec.json.encode(cursor).decode()

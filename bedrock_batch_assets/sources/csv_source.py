@@ -1,0 +1,205 @@
+"""CSV tables from S3: streamed, every cell kept as the text that it is."""
+
+import csv
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+
+from bedrock_batch_assets.errors import RequestError
+from bedrock_batch_assets.sources.utf8 import Utf8Reader
+
+# pyarrow parses block by block, and a row has to fit into one. Records of a few MB (documents) are real, larger ones
+# no model takes.
+_BLOCK_BYTES = 16 << 20
+_MAX_HEADER_BYTES = 1 << 20
+_GZIP_MAGIC = b"\x1f\x8b"
+_BOM = b"\xef\xbb\xbf"
+
+
+class CsvSource:
+    """A CSV file: comma-separated, header first, UTF-8 with or without BOM, gzip recognised by its first bytes.
+
+    All columns are text, verbatim: `007` stays `007`, `NA` stays `NA`. An empty cell and `""` are both the empty
+    string, never null. Lines end with LF, CRLF or CR; inside quotes each of them is text. Blank lines are skipped,
+    except where the table has a single column: there a blank line is a row whose text is empty.
+    """
+
+    def __init__(self, name: str, file: BinaryIO) -> None:
+        """Read the header.
+
+        Args:
+            name: What to call the file in messages, e.g. its URI.
+            file: The bytes; read once, front to back.
+
+        Raises:
+            RequestError: The file is empty, not UTF-8, or its header is broken.
+        """
+        self.name = name
+        raw = io.BufferedReader(_as_raw(file), buffer_size=1 << 20)
+        if raw.peek(2).startswith(_GZIP_MAGIC):
+            raw = io.BufferedReader(gzip.GzipFile(fileobj=raw), buffer_size=1 << 20)  # type: ignore[arg-type]
+        with _gzip_errors_explained(name):
+            header, rest = _read_header(name, raw)
+        self._tail = _Tail(Utf8Reader(name, rest, first_bytes=header.rest, offset=header.size, line=header.lines + 1))
+        self.schema = pa.schema([pa.field(column, pa.string()) for column in header.columns])
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The rows, in order, in batches of at most 16 MiB of CSV text.
+
+        Raises:
+            RequestError: A row has another number of cells than the header, a quote is never closed, or a byte is
+                not UTF-8. Names the row, counted from 1 below the header.
+        """
+        count = len(self.schema)
+        # Generated names: those of the file may be unusable (empty, twice the same), which is for others to say.
+        names = [str(index) for index in range(count)]
+        bad_rows: list[pa_csv.InvalidRow] = []
+
+        def refuse(row: pa_csv.InvalidRow) -> str:
+            bad_rows.append(row)
+            return "error"
+
+        done = 0
+        last: pa.RecordBatch | None = None
+        with _gzip_errors_explained(self.name):
+            try:
+                reader = pa_csv.open_csv(
+                    self._tail,
+                    # One thread: row numbers in errors are known only so, and rendering is the slower part.
+                    read_options=pa_csv.ReadOptions(column_names=names, block_size=_BLOCK_BYTES, use_threads=False),
+                    parse_options=pa_csv.ParseOptions(
+                        newlines_in_values=True, ignore_empty_lines=count > 1, invalid_row_handler=refuse
+                    ),
+                    convert_options=pa_csv.ConvertOptions(
+                        column_types=dict.fromkeys(names, pa.string()),
+                        null_values=[],
+                        strings_can_be_null=False,
+                        quoted_strings_can_be_null=False,
+                        check_utf8=False,  # Utf8Reader did, and knows the place.
+                    ),
+                )
+                for batch in reader:
+                    if batch.num_rows:
+                        done += batch.num_rows
+                        last = batch
+                        yield pa.RecordBatch.from_arrays(batch.columns, schema=self.schema)
+            except pa.ArrowInvalid as error:
+                raise self._explain(error, bad_rows, done) from error
+        if last is not None:
+            self._check_last_quote(last, done)
+
+    def _explain(self, error: pa.ArrowInvalid, bad_rows: list[pa_csv.InvalidRow], done: int) -> Exception:
+        if bad_rows:
+            row = bad_rows[0]
+            return RequestError(
+                f"{self.name}: row {row.number} (counted below the header) has {row.actual_columns} cells where the "
+                f"header has {row.expected_columns}: {_shortened(row.text)!r}. Quote cells that hold commas, or mend "
+                "the row."
+            )
+        message = str(error)
+        if "Empty CSV file" in message:
+            return RequestError(f"{self.name} has a header and no rows: put rows below it.")
+        if "straddling object" in message or "out of sync" in message:
+            return RequestError(
+                f"{self.name}: a row after row {done} (counted below the header) is longer than "
+                f"{_BLOCK_BYTES >> 20} MiB: most likely a quote is opened and never closed; close it, or shorten the "
+                "row."
+            )
+        return RequestError(f"{self.name} cannot be parsed as CSV after row {done}: {message.rstrip('.')}.")
+
+    def _check_last_quote(self, last: pa.RecordBatch, done: int) -> None:
+        """A quote that is never closed swallows all rows after it, and the parser says nothing."""
+        cell = last.column(len(self.schema) - 1)[last.num_rows - 1].as_py()
+        if self._tail.last_byte != ord('"') and any(mark in cell for mark in ("\n", "\r", ",")):
+            raise RequestError(
+                f"{self.name}: row {done} (counted below the header) opens a quote and never closes it: "
+                f"{_shortened(cell)!r}. Close it."
+            )
+
+
+class _Header:
+    def __init__(self, columns: list[str], rest: bytes, size: int, lines: int) -> None:
+        self.columns = columns
+        # What was read beyond the header.
+        self.rest = rest
+        # Bytes and lines before that, blank lines and BOM included.
+        self.size = size
+        self.lines = lines
+
+
+class _Tail(io.RawIOBase):
+    """Hands bytes on, and remembers the last one that is not a line end."""
+
+    def __init__(self, reader: Utf8Reader) -> None:
+        super().__init__()
+        self._reader = reader
+        self.last_byte: int | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        piece = self._reader.read(size)
+        ending = piece[-2:].rstrip(b"\r\n") or piece.rstrip(b"\r\n")
+        if ending:
+            self.last_byte = ending[-1]
+        return piece
+
+
+def _read_header(name: str, raw: io.BufferedReader) -> tuple[_Header, io.BufferedReader]:
+    head = raw.read(_MAX_HEADER_BYTES)
+    if not head:
+        raise RequestError(f"{name} is empty (0 bytes): upload a table with a header and rows.")
+    at_end = len(head) < _MAX_HEADER_BYTES
+    # Decoded for the check alone: a wrong byte is reported with its place.
+    Utf8Reader(name, io.BytesIO(head)).check(head, final=at_end)
+    start = len(_BOM) if head.startswith(_BOM) else 0
+    lines = head[start:].splitlines(keepends=True)
+    blank = 0
+    while blank < len(lines) and not lines[blank].strip(b"\r\n"):
+        blank += 1
+    if blank == len(lines):
+        raise RequestError(f"{name} holds nothing but blank lines: upload a table with a header and rows.")
+    used = blank
+
+    def take() -> Iterator[str]:
+        nonlocal used
+        for line in lines[blank:]:
+            used += 1
+            yield line.decode()
+
+    try:
+        columns = next(csv.reader(take(), strict=True))
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise RequestError(
+            f"{name}: the header cannot be parsed ({error}): quote names that hold commas, double quotes inside them."
+        ) from error
+    if used == len(lines) and not at_end:
+        raise RequestError(f"{name}: the header is longer than {_MAX_HEADER_BYTES >> 20} MiB: is this a CSV file?")
+    size = start + sum(map(len, lines[:used]))
+    return _Header(columns, head[size:], size, used), raw
+
+
+class _gzip_errors_explained:  # noqa: N801 - a context manager, used as one
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, gzip.BadGzipFile | EOFError | zlib.error):
+            raise RequestError(f"{self._name} is a broken gzip file ({error}): upload it again.") from error
+
+
+def _as_raw(file: BinaryIO) -> io.RawIOBase:
+    return file  # type: ignore[return-value] # BufferedReader takes any object with readinto
+
+
+def _shortened(text: str, limit: int = 80) -> str:
+    return text if len(text) <= limit else text[:limit] + "..."

@@ -1,0 +1,70 @@
+"""Where everything lies on S3. Keys are relative to the bucket; every folder ends in a slash."""
+
+from dataclasses import dataclass
+
+from bedrock_batch_assets.partitions import chunk_key, split_chunk_key
+from bedrock_batch_assets.request import OutputFormat
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The keys of all batches below `prefix` (empty, or ending in a slash)."""
+
+    prefix: str = ""
+
+    def input_folder(self, batch: str) -> str:
+        """The input table and the batch's manifest."""
+        return f"{self.prefix}batch_inputs/{batch}/"
+
+    def rows(self, batch: str, table_digest: str) -> str:
+        """The input table as Parquet. Another content has another key, so a run in flight keeps its rows."""
+        return f"{self.input_folder(batch)}{table_digest}/rows.parquet"
+
+    def batch_manifest(self, batch: str) -> str:
+        """The batch as it is now: request, version and chunks. Written last."""
+        return f"{self.input_folder(batch)}manifest.json"
+
+    def records_folder(self, batch: str) -> str:
+        """The rendered records of all chunks."""
+        return f"{self.prefix}batch_inputs_json/{batch}/"
+
+    def chunk_manifest(self, chunk: str) -> str:
+        """What was rendered for the chunk. Outside every job's folder: a job reads all that lies in its own."""
+        return f"{self.records_folder(split_chunk_key(chunk)[0])}{chunk}/chunk.json"
+
+    def job_folder(self, chunk: str, digest: str, wave: int = 0) -> str:
+        """The input folder of one job, holding its one JSONL file."""
+        suffix = f"-w{wave}" if wave else ""
+        return f"{self.records_folder(split_chunk_key(chunk)[0])}{chunk}/{digest}{suffix}/"
+
+    def job_records(self, chunk: str, digest: str, wave: int = 0) -> str:
+        """The JSONL file of one job."""
+        return f"{self.job_folder(chunk, digest, wave)}{chunk}.jsonl"
+
+    def outputs_folder(self, batch: str) -> str:
+        """The outputs of all jobs of a batch."""
+        return f"{self.prefix}batch_outputs_json/{batch}/"
+
+    def chunk_outputs_folder(self, chunk: str) -> str:
+        """The outputs of the chunk's jobs; the service makes a folder of the job's id in it."""
+        return f"{self.outputs_folder(split_chunk_key(chunk)[0])}{chunk}/"
+
+    def outputs_manifest(self, chunk: str) -> str:
+        """Which jobs answered the chunk, and where their outputs are."""
+        return f"{self.chunk_outputs_folder(chunk)}outputs.json"
+
+    def results_folder(self, batch: str) -> str:
+        """The result table: one part a chunk. Names that begin with an underscore are not data."""
+        return f"{self.prefix}batch_output_parquet/{batch}/"
+
+    def result_part(self, batch: str, index: int, output_format: OutputFormat) -> str:
+        """The part of the result table that belongs to chunk `index`."""
+        return f"{self.results_folder(batch)}part-{index:05d}.{output_format.value}"
+
+    def table_manifest(self, batch: str) -> str:
+        """Summary of the result table. Written last."""
+        return f"{self.results_folder(batch)}_manifest.json"
+
+    def chunk(self, batch: str, index: int) -> str:
+        """The chunk key, see `partitions.chunk_key`."""
+        return chunk_key(batch, index)

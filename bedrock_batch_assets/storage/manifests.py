@@ -1,0 +1,105 @@
+"""What the assets tell each other through S3: small JSON objects beside the data."""
+
+from typing import Any
+
+import msgspec
+
+from bedrock_batch_assets.request import OutputFormat
+
+
+class ChunkEntry(msgspec.Struct, frozen=True, array_like=True):
+    """One chunk of a batch: a run of consecutive rows, and the version of everything that its result depends on."""
+
+    first_row: int
+    row_count: int
+    version: str
+
+
+class BatchManifest(msgspec.Struct, frozen=True, kw_only=True):
+    """A batch as `input_dataset` left it. Chunk runs read this and never the request or today's templates."""
+
+    batch: str
+    version: str
+    request: dict[str, Any]
+    model_id: str
+    base_model_id: str
+    processor: str
+    parameters: dict[str, Any]
+    template: str | None
+    output_format: OutputFormat
+    rows_key: str
+    row_count: int
+    chunks: list[ChunkEntry]
+
+
+class ChunkManifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What `jsonl_chunks` rendered. `key` is None where the chunk has no record to send."""
+
+    chunk: str
+    version: str
+    digest: str
+    records: int
+    skipped: int
+    size_bytes: int
+    key: str | None
+
+
+class JobOutput(msgspec.Struct, frozen=True, kw_only=True):
+    """One source of answers: a finished job, or a file of on-demand answers (then `arn` is None)."""
+
+    name: str
+    prefix: str
+    status: str
+    arn: str | None = None
+    message: str | None = None
+
+
+class OutputsManifest(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the answers of a chunk are, in the order in which they were asked for."""
+
+    chunk: str
+    version: str
+    digest: str
+    outputs: list[JobOutput]
+
+
+class PartSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """The row account of one part of the result table. Counts are rows, but for lines and tokens."""
+
+    version: str
+    rows: int
+    ok: int
+    error: int
+    truncated: int
+    skipped: int
+    missing: int
+    duplicate_lines: int = 0
+    corrupt_lines: int = 0
+    unknown_record_ids: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+    def statuses(self) -> dict[str, int]:
+        """Rows by `record_status`."""
+        return {name: getattr(self, name) for name in ("ok", "error", "truncated", "skipped", "missing")}
+
+
+class TableManifest(msgspec.Struct, frozen=True, kw_only=True):
+    """A finished result table: its parts in row order, and their account added up."""
+
+    batch: str
+    version: str
+    output_format: OutputFormat
+    parts: list[str]
+    total: PartSummary
+
+
+def add_summaries(summaries: list[PartSummary], version: str) -> PartSummary:
+    """The account of several parts together."""
+    names = [name for name in PartSummary.__struct_fields__ if name != "version"]
+    return PartSummary(version=version, **{name: sum(getattr(part, name) for part in summaries) for name in names})
+
+
+def encode(manifest: msgspec.Struct) -> bytes:
+    """Indented JSON: people read these too."""
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=1)

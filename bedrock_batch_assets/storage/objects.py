@@ -1,0 +1,220 @@
+"""Objects in one S3 bucket: a thin layer over a boto3 client."""
+
+import io
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from bedrock_batch_assets.errors import RequestError
+from bedrock_batch_assets.storage.range_reader import RangeReader
+from bedrock_batch_assets.storage.s3_errors import (
+    BucketNotFoundError,
+    ObjectNotFoundError,
+    error_code,
+    s3_errors_explained,
+)
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+__all__ = ["BucketNotFoundError", "ObjectInfo", "ObjectNotFoundError", "ObjectStore", "parse_s3_uri"]
+
+# Amazon S3 User Guide, "General purpose bucket naming rules".
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+# Amazon S3 User Guide, "Naming Amazon S3 objects": at most 1,024 bytes of UTF-8.
+_MAX_KEY_BYTES = 1_024
+# DeleteObjects takes at most 1,000 keys (Amazon S3 API Reference).
+_DELETE_BATCH = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """One object: `size` in bytes, `metadata` only where it came from a HEAD request."""
+
+    key: str
+    size: int
+    etag: str
+    last_modified: datetime
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+def parse_s3_uri(uri: str) -> tuple[str, str]:
+    """The bucket and the key (or prefix, possibly empty) of `s3://bucket/key`.
+
+    Raises:
+        RequestError: It is not such a URI, the bucket's name breaks the naming rules, or the key is too long.
+    """
+    scheme, separator, rest = uri.partition("://")
+    bucket, _, key = rest.partition("/")
+    if scheme != "s3" or not separator or not bucket:
+        raise RequestError(f"{uri!r} is not an S3 URI: write it as 's3://bucket/key'.")
+    if not _BUCKET.fullmatch(bucket) or ".." in bucket:
+        raise RequestError(
+            f"{uri!r} names the bucket {bucket!r}, which cannot exist: a bucket's name has 3 to 63 lower-case letters, "
+            "digits, dots and dashes."
+        )
+    if len(key.encode()) > _MAX_KEY_BYTES:
+        raise RequestError(f"The key in {uri[:80]!r}... is longer than {_MAX_KEY_BYTES} bytes, the most that S3 takes.")
+    return bucket, key
+
+
+@dataclass(frozen=True)
+class ObjectStore:
+    """One bucket. Every write is encrypted with `kms_key_id` where that is given, else by the bucket's default.
+
+    All methods raise ConfigurationError (see `storage.s3_errors`) where access is denied, the bucket is missing,
+    credentials are missing or wrong, or S3 cannot be reached.
+    """
+
+    client: "S3Client"
+    bucket: str
+    kms_key_id: str | None = None
+
+    def uri(self, key: str = "") -> str:
+        """`s3://bucket/key`."""
+        return f"s3://{self.bucket}/{key}"
+
+    def put_bytes(
+        self, key: str, data: bytes, *, content_type: str | None = None, metadata: Mapping[str, str] | None = None
+    ) -> None:
+        """Write an object of at most 5 GB in one request; it appears whole or not at all."""
+        with s3_errors_explained("s3:PutObject", self.bucket, key):
+            self.client.put_object(
+                Bucket=self.bucket, Key=key, Body=data, **self._write_arguments(content_type, metadata)
+            )
+
+    def put_json(self, key: str, value: Any, *, metadata: Mapping[str, str] | None = None) -> None:
+        """Write `value` as indented JSON, keys in the order given."""
+        text = json.dumps(value, ensure_ascii=False, indent=2) + "\n"
+        self.put_bytes(key, text.encode(), content_type="application/json", metadata=metadata)
+
+    def upload_file(
+        self,
+        path: Path,
+        key: str,
+        *,
+        content_type: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        """Upload a local file of any size: in parts, in parallel, beyond boto3's threshold of 8 MB."""
+        with s3_errors_explained("s3:PutObject", self.bucket, key):
+            self.client.upload_file(
+                str(path), self.bucket, key, ExtraArgs=self._write_arguments(content_type, metadata)
+            )
+
+    def get_bytes(self, key: str) -> bytes:
+        """The whole object.
+
+        Raises:
+            ObjectNotFoundError: There is no such object.
+        """
+        with s3_errors_explained("s3:GetObject", self.bucket, key):
+            return self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+
+    def get_json(self, key: str) -> Any:
+        """The whole object, parsed.
+
+        Raises:
+            ObjectNotFoundError: There is no such object.
+            ValueError: It is not JSON.
+        """
+        return json.loads(self.get_bytes(key))
+
+    def open_reader(self, key: str, *, read_ahead: int = 1 << 20) -> io.BufferedReader:
+        """The object as a seekable binary file that fetches ranges, at least `read_ahead` bytes at a time.
+
+        Raises:
+            ObjectNotFoundError: There is no such object.
+        """
+        return io.BufferedReader(RangeReader(self.client, self.bucket, key), buffer_size=read_ahead)
+
+    def head(self, key: str) -> ObjectInfo | None:
+        """What S3 knows about the object, user metadata included; None where there is none."""
+        try:
+            with s3_errors_explained("s3:GetObject", self.bucket, key):
+                answer = self.client.head_object(Bucket=self.bucket, Key=key)
+        except ObjectNotFoundError:
+            self.check_bucket()
+            return None
+        return ObjectInfo(
+            key, answer["ContentLength"], answer["ETag"], answer["LastModified"], dict(answer.get("Metadata", {}))
+        )
+
+    def exists(self, key: str) -> bool:
+        """Whether there is such an object."""
+        return self.head(key) is not None
+
+    def check_bucket(self) -> None:
+        """Ask for the bucket itself: a HEAD on an object says 404 for a missing bucket too.
+
+        Raises:
+            BucketNotFoundError: There is no such bucket.
+        """
+        try:
+            self.client.head_bucket(Bucket=self.bucket)
+        except ClientError as error:
+            # A 403 or 301 proves that the bucket is there, and is not what was asked for.
+            if error_code(error) in {"404", "NoSuchBucket"}:
+                raise BucketNotFoundError(f"The bucket {self.bucket!r} does not exist: check its name.") from error
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Every object under a prefix, sorted by key (in UTF-8), a thousand a request."""
+        with s3_errors_explained("s3:ListBucket", self.bucket, prefix):
+            for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
+                for item in page.get("Contents", []):
+                    yield ObjectInfo(item["Key"], item["Size"], item["ETag"], item["LastModified"])
+
+    def copy(self, source_key: str, key: str) -> None:
+        """Copy inside the bucket, metadata included, in parts where it is large.
+
+        Raises:
+            ObjectNotFoundError: There is no object under `source_key`.
+        """
+        with s3_errors_explained("s3:GetObject and s3:PutObject", self.bucket, source_key):
+            self.client.copy(
+                {"Bucket": self.bucket, "Key": source_key}, self.bucket, key, ExtraArgs=self._encryption_arguments()
+            )
+
+    def delete_prefix(self, prefix: str) -> int:
+        """Delete every object under a prefix and tell how many there were.
+
+        Raises:
+            ValueError: The prefix is empty, which would empty the bucket.
+        """
+        if not prefix:
+            raise ValueError("an empty prefix would delete the whole bucket")
+        deleted = 0
+        keys = [info.key for info in self.list(prefix)]
+        for start in range(0, len(keys), _DELETE_BATCH):
+            some = keys[start : start + _DELETE_BATCH]
+            with s3_errors_explained("s3:DeleteObject", self.bucket, prefix):
+                answer = self.client.delete_objects(
+                    Bucket=self.bucket, Delete={"Objects": [{"Key": key} for key in some], "Quiet": True}
+                )
+                # One refused key does not fail the request, it is only listed in the answer.
+                for failure in answer.get("Errors", []):
+                    raise ClientError(
+                        {"Error": {"Code": failure.get("Code", ""), "Message": failure.get("Message", "")}},
+                        "DeleteObjects",
+                    )
+            deleted += len(some)
+        return deleted
+
+    def _encryption_arguments(self) -> dict[str, Any]:
+        if self.kms_key_id is None:
+            return {}
+        return {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": self.kms_key_id}
+
+    def _write_arguments(self, content_type: str | None, metadata: Mapping[str, str] | None) -> dict[str, Any]:
+        arguments = self._encryption_arguments()
+        if content_type is not None:
+            arguments["ContentType"] = content_type
+        if metadata:
+            arguments["Metadata"] = dict(metadata)
+        return arguments

@@ -1,0 +1,63 @@
+"""One file of the result table, in the batch's output format."""
+
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from bedrock_batch_assets.request import OutputFormat
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class PartFile:
+    """Writes record batches to a local Parquet or CSV file. A context manager; the file is whole once it is left.
+
+    CSV holds lists and structs as JSON, since it has no types of its own, and nulls as empty cells.
+    """
+
+    def __init__(self, path: Path, output_format: OutputFormat) -> None:
+        self._path = path
+        self._format = output_format
+        self._writer: Any = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+    def write(self, batch: "pa.RecordBatch") -> None:
+        """Append rows. All batches of a file have one schema."""
+        if self._format is OutputFormat.csv:
+            batch = _flat(batch)
+        if self._writer is None:
+            self._writer = self._open(batch.schema)
+        self._writer.write_batch(batch)
+
+    def _open(self, schema: "pa.Schema") -> Any:
+        if self._format is OutputFormat.csv:
+            import pyarrow.csv
+
+            return pyarrow.csv.CSVWriter(self._path, schema)
+        import pyarrow.parquet
+
+        return pyarrow.parquet.ParquetWriter(self._path, schema, compression="zstd")
+
+
+def _flat(batch: "pa.RecordBatch") -> "pa.RecordBatch":
+    import pyarrow as pa
+
+    columns = [
+        pa.array(
+            (None if value is None else json.dumps(value, default=str) for value in column.to_pylist()), pa.string()
+        )
+        if pa.types.is_nested(column.type)
+        else column
+        for column in batch.columns
+    ]
+    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)

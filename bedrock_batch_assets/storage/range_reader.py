@@ -1,0 +1,87 @@
+"""An S3 object as a seekable file, read by range requests of the caller's own boto3 client."""
+
+import io
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseStreamingError
+
+from bedrock_batch_assets.storage.s3_errors import s3_errors_explained
+
+if TYPE_CHECKING:
+    from collections.abc import Buffer  # type: ignore[attr-defined]
+
+    from mypy_boto3_s3 import S3Client
+
+# boto3 retries a request, but not a body that breaks off while it is read.
+_ATTEMPTS = 4
+
+
+class RangeReader(io.RawIOBase):
+    """Reads one version of one object: a replacement in the middle is an error, never a mix of both.
+
+    Every `read` is one range request, which leaves no connection open while the caller works on what it got; wrap
+    it in `io.BufferedReader` to read ahead.
+    """
+
+    def __init__(self, client: "S3Client", bucket: str, key: str) -> None:
+        super().__init__()
+        self._client = client
+        self._bucket = bucket
+        self._key = key
+        self._position = 0
+        with s3_errors_explained("s3:GetObject", bucket, key):
+            head = client.head_object(Bucket=bucket, Key=key)
+        self.size = head["ContentLength"]
+        self._etag = head["ETag"]
+
+    def readable(self) -> bool:
+        """True: it is for reading."""
+        return True
+
+    def seekable(self) -> bool:
+        """True: any range can be asked for."""
+        return True
+
+    def tell(self) -> int:
+        """The position in bytes."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move to a position in bytes, without any request.
+
+        Raises:
+            ValueError: The position is before the start, or `whence` is not one of io's three.
+        """
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}.get(whence)
+        if base is None or base + offset < 0:
+            raise ValueError(f"cannot seek to {offset} from {whence}")
+        self._position = base + offset
+        return self._position
+
+    def readinto(self, buffer: "Buffer") -> int:
+        """Fill `buffer` from the position on; fewer bytes only at the end of the object."""
+        view = memoryview(buffer).cast("B")
+        wanted = min(len(view), self.size - self._position)
+        done = 0
+        attempt = 1
+        while done < wanted:
+            start = self._position
+            with s3_errors_explained("s3:GetObject", self._bucket, self._key):
+                answer = self._client.get_object(
+                    Bucket=self._bucket,
+                    Key=self._key,
+                    Range=f"bytes={start}-{start + wanted - done - 1}",
+                    IfMatch=self._etag,
+                )
+            try:
+                while piece := answer["Body"].read(1 << 20):
+                    view[done : done + len(piece)] = piece
+                    done += len(piece)
+                    self._position += len(piece)
+            except (IncompleteReadError, ReadTimeoutError, ResponseStreamingError):
+                if attempt == _ATTEMPTS:
+                    raise
+                attempt += 1
+            finally:
+                answer["Body"].close()
+        return done

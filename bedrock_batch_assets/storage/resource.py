@@ -1,0 +1,126 @@
+"""The bucket as a resource: manifests and paths on top of plain object access."""
+
+import hashlib
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+from pydantic import Field
+
+from bedrock_batch_assets.aws import AwsConnection
+from bedrock_batch_assets.errors import BatchError, ConfigurationError
+from bedrock_batch_assets.storage.layout import Layout
+from bedrock_batch_assets.storage.manifests import (
+    BatchManifest,
+    ChunkManifest,
+    OutputsManifest,
+    PartSummary,
+    TableManifest,
+    encode,
+)
+
+if TYPE_CHECKING:
+    from bedrock_batch_assets.storage.objects import ObjectStore
+
+BUCKET_VARIABLE = "BEDROCK_BATCH_BUCKET"
+
+M = TypeVar("M", bound=msgspec.Struct)
+
+
+class NotMaterializedError(BatchError):
+    """An upstream asset of this partition has not been materialized yet."""
+
+
+class BatchStorage(AwsConnection):
+    """The S3 bucket that holds inputs, records, outputs and results of all batches."""
+
+    bucket: str = Field(default="", description=f"Bucket name ({BUCKET_VARIABLE}).")
+    prefix: str = Field(default="", description="Folder in the bucket, for a bucket shared with others.")
+    kms_key_id: str | None = Field(default=None, description="KMS key that encrypts everything written here.")
+
+    @property
+    def layout(self) -> Layout:
+        """The keys in the bucket."""
+        prefix = self.prefix.strip("/")
+        return Layout(f"{prefix}/" if prefix else "")
+
+    @property
+    def objects(self) -> "ObjectStore":
+        """The objects in the bucket.
+
+        Raises:
+            ConfigurationError: No bucket is configured.
+        """
+        from bedrock_batch_assets.storage.objects import ObjectStore
+
+        if not self.bucket:
+            raise ConfigurationError(
+                f"No bucket configured: set {BUCKET_VARIABLE} to a bucket in the region of your jobs, or run "
+                "`make dev` for a local stand-in."
+            )
+        return ObjectStore(self.client("s3"), self.bucket, kms_key_id=self.kms_key_id)
+
+    def uri(self, key: str) -> str:
+        """`s3://bucket/key`."""
+        return f"s3://{self.bucket}/{key}"
+
+    def batch_manifest(self, batch: str) -> BatchManifest:
+        """The batch as it is now.
+
+        Raises:
+            NotMaterializedError: `input_dataset` has not been materialized for it.
+        """
+        return self._read(self.layout.batch_manifest(batch), BatchManifest, f"input_dataset for batch {batch}")
+
+    def find_batch_manifest(self, batch: str) -> BatchManifest | None:
+        """The batch as it is now, or None where there is none."""
+        try:
+            return self.batch_manifest(batch)
+        except NotMaterializedError:
+            return None
+
+    def chunk_manifest(self, chunk: str) -> ChunkManifest:
+        """What was rendered for the chunk.
+
+        Raises:
+            NotMaterializedError: `jsonl_chunks` has not been materialized for it.
+        """
+        return self._read(self.layout.chunk_manifest(chunk), ChunkManifest, f"jsonl_chunks for chunk {chunk}")
+
+    def outputs_manifest(self, chunk: str) -> OutputsManifest:
+        """Where the chunk's answers are.
+
+        Raises:
+            NotMaterializedError: `batch_job_outputs` has not been materialized for it.
+        """
+        return self._read(self.layout.outputs_manifest(chunk), OutputsManifest, f"batch_job_outputs for chunk {chunk}")
+
+    def table_manifest(self, batch: str) -> TableManifest:
+        """The finished result table.
+
+        Raises:
+            NotMaterializedError: `result_table` has not been materialized for it.
+        """
+        return self._read(self.layout.table_manifest(batch), TableManifest, f"result_table for batch {batch}")
+
+    def write_manifest(self, key: str, manifest: msgspec.Struct) -> None:
+        """Store a manifest at `key`."""
+        self.objects.put_bytes(key, encode(manifest), content_type="application/json")
+
+    def part_summary(self, key: str) -> PartSummary | None:
+        """The row account that travels with a part, or None where there is no such part."""
+        info = self.objects.head(key)
+        text = (info.metadata or {}).get("summary") if info is not None else None
+        return msgspec.json.decode(text, type=PartSummary) if text else None
+
+    def _read(self, key: str, kind: type[M], asset: str) -> M:
+        from bedrock_batch_assets.storage.objects import ObjectNotFoundError
+
+        try:
+            return msgspec.json.decode(self.objects.get_bytes(key), type=kind)
+        except ObjectNotFoundError as error:
+            raise NotMaterializedError(f"Materialize {asset} first: {self.uri(key)} is not there.") from error
+
+
+def version_of(*parts: object) -> str:
+    """A digest of JSON-like values, 16 hex digits: equal exactly where the values are."""
+    return hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()[:16]
