@@ -50,15 +50,18 @@ class Chunk:
     @cached_property
     def renderer(self) -> "RecordRenderer":
         """Renders with the template and the parameters that the batch was ingested with."""
+        import pyarrow as pa
+
         from bedrock_batch_assets.prompt_templates import PromptTemplate
         from bedrock_batch_assets.records.rendering import RecordRenderer
 
-        template = self.batch.template
-        return RecordRenderer(self.processor, None if template is None else PromptTemplate.parse(template))
+        template = None if self.batch.template is None else PromptTemplate.parse(self.batch.template)
+        schema = pa.ipc.read_schema(pa.py_buffer(self.batch.schema))
+        return RecordRenderer(self.processor, template, schema)
 
     def rows(self) -> "Iterator[pa.RecordBatch]":
         """The chunk's input rows, in order."""
-        from bedrock_batch_assets.ingest import read_rows
+        from bedrock_batch_assets.storage.tables import read_rows
 
         with self.storage.objects.open_reader(self.batch.rows_key) as file:
             yield from read_rows(file, self.entry.first_row, self.entry.row_count)

@@ -98,7 +98,7 @@ class PromptTemplate:
             if column not in row:
                 raise RequestError(f"The prompt needs the column {column!r}, which the input does not have.")
             text = value_to_text(row[column])
-            if is_empty(text):
+            if text is None or is_empty(text):
                 raise ValueError(empty_column_reason(column))
             texts[column] = text
         parts = [self.literals[0]]
@@ -146,8 +146,8 @@ def get_prompt_template(prompt_id: str) -> PromptTemplate:
     return parsed
 
 
-def is_empty(text: str | None) -> bool:
-    """Whether a placeholder's value says nothing: null, or no character but whitespace."""
+def is_empty(text: str) -> bool:
+    """Whether a placeholder's text says nothing: it has no character but whitespace."""
     return not text or text.isspace()
 
 

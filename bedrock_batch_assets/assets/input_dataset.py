@@ -17,6 +17,7 @@ from bedrock_batch_assets.storage.resource import BatchStorage, version_of
 from bedrock_batch_assets.tags import MODEL_METADATA, VERSION_METADATA
 
 if TYPE_CHECKING:
+    from bedrock_batch_assets.chunk_plan import ChunkRange
     from bedrock_batch_assets.ingest import IngestedTable
 
 
@@ -78,15 +79,34 @@ def _ingest(batch: str, request: BatchRequest, storage: BatchStorage, processors
     request.check()
     name = processors.name_for(request.model_id, request.processor)
     processor = processors.for_model_id(request.model_id, name, request.inference_parameters)
-    template = None if processor.kind == "embedding" else get_prompt_template(request.prompt_id)
+    # A prompt for an embedding model is ignored, as it always was.
+    wants_prompt = processor.kind == "text" and request.prompt_id is not None
+    template = get_prompt_template(str(request.prompt_id)) if wants_prompt else None
     storage.objects.check_bucket()
     source = open_source(request, storage.client("s3"))
+    renderer = RecordRenderer(processor, template, source.schema)
     with tempfile.TemporaryDirectory() as folder:
-        table = ingest(request, source=source, renderer=RecordRenderer(processor, template), directory=Path(folder))
+        table = ingest(
+            request,
+            source=source,
+            renderer=renderer,
+            directory=Path(folder),
+            previous_plan=_previous_plan(batch, request, storage),
+        )
         rows_key = storage.layout.rows(batch, table.digest)
         storage.objects.upload_file(table.parquet_path, rows_key)
     manifest = _manifest(batch, request, processor, name=name, table=table, rows_key=rows_key)
     return _Ingested(manifest, table)
+
+
+def _previous_plan(batch: str, request: BatchRequest, storage: BatchStorage) -> "list[ChunkRange] | None":
+    """The chunks of the batch's last input, whose boundaries stay: rows that did not change are not paid again."""
+    from bedrock_batch_assets.chunk_plan import ChunkRange
+
+    manifest = storage.find_batch_manifest(batch)
+    if manifest is None or manifest.records_per_job != request.records_per_job:
+        return None
+    return [ChunkRange(index, entry.first_row, entry.row_count) for index, entry in enumerate(manifest.chunks)]
 
 
 def _rows_per_chunk(manifest: BatchManifest) -> str:
@@ -117,8 +137,10 @@ def _manifest(
     # All that a chunk's answers and its part of the table depend on, beside the rows themselves.
     recipe = (request.model_id, name, parameters, template, request.output_format.value)
     entries = [
-        ChunkEntry(first_row=chunk.first_row, row_count=chunk.row_count, version=version_of(digest, *recipe))
-        for chunk, digest in table.chunks
+        ChunkEntry(
+            first_row=chunk.range.first_row, row_count=chunk.range.row_count, version=version_of(chunk.digest, *recipe)
+        )
+        for chunk in table.chunks
     ]
     return BatchManifest(
         batch=batch,
@@ -131,6 +153,8 @@ def _manifest(
         template=template,
         output_format=request.output_format,
         rows_key=rows_key,
+        schema=table.schema.serialize().to_pybytes(),
         row_count=table.row_count,
+        records_per_job=request.records_per_job,
         chunks=entries,
     )

@@ -33,7 +33,7 @@ def preview(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:
     return dg.MetadataValue.table(records, schema=schema)
 
 
-def column_schema(schema: "pa.Schema") -> dg.TableColumnsMetadataValue | dg.TableSchemaMetadataValue:
+def column_schema(schema: "pa.Schema") -> dg.TableSchemaMetadataValue:
     """The columns of an Arrow schema, as Dagster shows them."""
     return dg.MetadataValue.table_schema(
         dg.TableSchema(columns=[dg.TableColumn(name=field.name, type=str(field.type)) for field in schema])
@@ -52,7 +52,7 @@ def single_partition(context: dg.AssetExecutionContext) -> str:
             f"This run covers {len(keys)} partitions, but one run works on one: launch the backfill again with "
             "one run per partition."
         )
-    return keys[0]
+    return str(keys[0])
 
 
 def _cell(value: Any) -> str:

@@ -16,6 +16,9 @@ from bedrock_batch_assets.processors.registry import Processors
 from bedrock_batch_assets.storage.manifests import OutputsManifest, PartSummary
 from bedrock_batch_assets.storage.resource import BatchStorage
 
+# Output files are read from front to back, so few and large requests are best.
+READ_AHEAD_BYTES = 8 << 20
+
 
 @dg.asset(
     partitions_def=chunks,
@@ -57,11 +60,11 @@ def _join(chunk: Chunk, outputs: OutputsManifest, key: str) -> tuple[PartSummary
     from bedrock_batch_assets.storage.part_file import PartFile
 
     storage = chunk.storage
-    join = OutputJoin(chunk.processor, chunk.renderer, first_row=chunk.entry.first_row, row_count=chunk.entry.row_count)
-    for output in outputs.outputs:
+    join = OutputJoin(chunk.renderer, chunk.entry.first_row, chunk.entry.row_count)
+    for wave, output in enumerate(outputs.outputs):
         for name in storage.output_files(output.prefix):
-            with storage.objects.open_stream(name) as lines:
-                join.add_outputs(lines)
+            with storage.objects.open_reader(name, read_ahead=READ_AHEAD_BYTES) as lines:
+                join.add_outputs(lines, wave)
     head: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         path = Path(folder) / "part"
@@ -71,7 +74,7 @@ def _join(chunk: Chunk, outputs: OutputsManifest, key: str) -> tuple[PartSummary
             head.extend(joined.slice(0, PREVIEW_ROWS - len(head)).to_pylist())
             part.write(joined)
         stack.close()
-        account = join.summary()
+        account = join.summary
         summary = PartSummary(
             version=chunk.entry.version,
             **{name: getattr(account, name) for name in PartSummary.__struct_fields__ if name != "version"},

@@ -124,15 +124,14 @@ class BedrockBatchJobs(AwsConnection):
 
     def list(self, *, name_contains: str | None = None, submitted_after: datetime | None = None) -> Iterator[JobState]:
         """Describe many jobs, newest first, 1,000 a call."""
-        filters: dict[str, Any] = {"sortBy": "CreationTime", "sortOrder": "Descending"}
+        filters: dict[str, Any] = {"sortBy": "CreationTime", "sortOrder": "Descending", "maxResults": 1000}
         if name_contains:
             filters["nameContains"] = name_contains
         if submitted_after:
             filters["submitTimeAfter"] = submitted_after
-        token: dict[str, str] = {}
         while True:
             page = explained(
-                partial(self.bedrock.list_model_invocation_jobs, maxResults=1000, **filters, **token),
+                partial(self.bedrock.list_model_invocation_jobs, **filters),
                 action="bedrock:ListModelInvocationJobs",
                 resource="all jobs",
             )
@@ -140,7 +139,7 @@ class BedrockBatchJobs(AwsConnection):
                 yield JobState.from_response(summary)
             if not page.get("nextToken"):
                 return
-            token = {"nextToken": page["nextToken"]}
+            filters["nextToken"] = page["nextToken"]
 
     def find_family(self, name: JobName) -> dict[JobName, JobState]:
         """All jobs that were ever made for this content of this chunk, by name, first wave first."""

@@ -109,10 +109,7 @@ class Faults:
         with self._lock:
             tries = self._tries[digest]
             self._tries[digest] += 1
-        drawn = _draw(self._settings.seed, digest, tries)
-        if faults.error_permanent and _draw(self._settings.seed, digest, 0) < faults.error:
-            return "error"
-        return _pick(faults, drawn)
+        return _pick(faults, _draw(self._settings.seed, digest, 0 if faults.permanent else tries))
 
 
 def _draw(seed: int, digest: bytes, tries: int) -> float:
@@ -126,6 +123,5 @@ def _pick(faults: RecordFaults, drawn: float) -> RecordFault | None:
     for name in _ORDER:
         limit += getattr(faults, name)
         if drawn < limit:
-            # A permanent error was ruled out by its own draw; a share of 1 leaves no other.
             return name
     return None

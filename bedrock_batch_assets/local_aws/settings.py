@@ -49,8 +49,8 @@ class RecordFaults(_Part):
     error_message: str = "The system encountered an unexpected error during processing. Try your request again."
     # Written to the error line as `retryable` where it is not None.
     error_retryable: bool | None = None
-    # True: the same content fails every time. False: each try is drawn anew.
-    error_permanent: bool = False
+    # True: the same content meets the same fault every time. False: each try is drawn anew.
+    permanent: bool = False
 
     def __post_init__(self) -> None:
         if self.error + self.truncate + self.missing + self.twice + self.corrupt > 1.0 + 1e-9:

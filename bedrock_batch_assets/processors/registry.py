@@ -92,6 +92,15 @@ class Processors(dg.ConfigurableResource):  # type: ignore[type-arg]
         processor.check_model(base_id)
         return processor
 
+    def name_for(self, model_id: str, name: str | None = None) -> str:
+        """The field name of the processor that `for_model_id` takes.
+
+        Raises:
+            RequestError: No processor takes the model, or `name` is no processor.
+        """
+        chosen = self._named(name) if name else self._matching(model_id, base_model_id(model_id))
+        return next(key for key, value in self.by_name().items() if value is chosen)
+
     def _named(self, name: str) -> BaseProcessor:
         processors = self.by_name()
         if name not in processors:

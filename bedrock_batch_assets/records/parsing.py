@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from bedrock_batch_assets.processors.base import ModelAnswer
+
 if TYPE_CHECKING:
-    from bedrock_batch_assets.processors.base import BaseProcessor, ModelAnswer
+    from bedrock_batch_assets.processors.base import BaseProcessor
 
 _BLOCK_BYTES = 1 << 20
 
@@ -46,8 +47,7 @@ class ErrorBody(msgspec.Struct):
         return f"{text} ({', '.join(notes)})" if notes else text
 
 
-@dataclass(frozen=True, slots=True)
-class OutputRecord:
+class OutputRecord(msgspec.Struct, frozen=True):
     """What one line says. Exactly one of `answer` and `error` is set.
 
     Attributes:
@@ -73,12 +73,11 @@ def split_lines(source: BinaryReader | Iterable[bytes]) -> Iterator[bytes]:
     """
     unfinished: list[bytes] = []
     for block in _blocks(source):
-        head, newline, rest = block.partition(b"\n")
-        unfinished.append(head)
-        if not newline:
+        lines = block.split(b"\n")
+        unfinished.append(lines[0])
+        if len(lines) == 1:
             continue
-        lines = rest.split(b"\n")
-        lines.insert(0, b"".join(unfinished))
+        lines[0] = b"".join(unfinished)
         unfinished = [lines.pop()]
         for line in lines:
             if line and not line.isspace():

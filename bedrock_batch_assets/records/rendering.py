@@ -90,7 +90,7 @@ class RecordRenderer:
         if processor.kind == "embedding":
             if template is not None:
                 raise RequestError(
-                    f"Embedding models take no prompt: leave prompt_id empty. They read the column {EMBEDDING_COLUMN!r}."
+                    f"Embedding models read the column {EMBEDDING_COLUMN!r} and take no prompt: leave prompt_id empty."
                 )
             template = PromptTemplate(literals=("", ""), placeholders=(EMBEDDING_COLUMN,))
         elif template is None:

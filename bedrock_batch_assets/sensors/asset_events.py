@@ -53,9 +53,9 @@ def asset_backfill(assets: Sequence[str], partitions: Sequence[str], tags: dict[
 
     The constructor is not public API, but Dagster's own automation sensor uses it; a contract test watches it.
     """
-    from dagster._core.asset_graph_view.asset_graph_subset import AssetGraphSubset
+    from dagster._core.definitions.assets.graph.asset_graph_subset import AssetGraphSubset
 
     subset = chunks.empty_subset().with_partition_keys(partitions)
     return dg.RunRequest.for_asset_graph_subset(
-        AssetGraphSubset(partitions_subsets_by_asset_key={AssetKey(asset): subset for asset in assets}), tags=tags
+        AssetGraphSubset(set(), {AssetKey(asset): subset for asset in assets}), tags=tags
     )

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from bedrock_batch_assets.errors import RequestError
-from bedrock_batch_assets.sources.utf8 import Utf8Reader
+from bedrock_batch_assets.sources.utf8 import Readable, Utf8Reader
 
 # pyarrow parses block by block, and a row has to fit into one. Records of a few MB (documents) are real, larger ones
 # no model takes.
@@ -34,18 +34,18 @@ class CsvSource:
 
         Args:
             name: What to call the file in messages, e.g. its URI.
-            file: The bytes; read once, front to back.
+            file: The bytes, seekable; read front to back.
 
         Raises:
             RequestError: The file is empty, not UTF-8, or its header is broken.
         """
         self.name = name
-        raw = io.BufferedReader(_as_raw(file), buffer_size=1 << 20)
-        if raw.peek(2).startswith(_GZIP_MAGIC):
-            raw = io.BufferedReader(gzip.GzipFile(fileobj=raw), buffer_size=1 << 20)  # type: ignore[arg-type]
+        first = file.read(len(_GZIP_MAGIC))
+        file.seek(0)
+        raw = gzip.GzipFile(fileobj=file) if first == _GZIP_MAGIC else file
         with _gzip_errors_explained(name):
-            header, rest = _read_header(name, raw)
-        self._tail = _Tail(Utf8Reader(name, rest, first_bytes=header.rest, offset=header.size, line=header.lines + 1))
+            header = _read_header(name, raw)
+        self._tail = _Tail(Utf8Reader(name, raw, first_bytes=header.rest, offset=header.size, line=header.lines + 1))
         self.schema = pa.schema([pa.field(column, pa.string()) for column in header.columns])
 
     def batches(self) -> Iterator[pa.RecordBatch]:
@@ -151,8 +151,8 @@ class _Tail(io.RawIOBase):
         return piece
 
 
-def _read_header(name: str, raw: io.BufferedReader) -> tuple[_Header, io.BufferedReader]:
-    head = raw.read(_MAX_HEADER_BYTES)
+def _read_header(name: str, file: Readable) -> _Header:
+    head = _read_fully(file, _MAX_HEADER_BYTES)
     if not head:
         raise RequestError(f"{name} is empty (0 bytes): upload a table with a header and rows.")
     at_end = len(head) < _MAX_HEADER_BYTES
@@ -160,10 +160,12 @@ def _read_header(name: str, raw: io.BufferedReader) -> tuple[_Header, io.Buffere
     Utf8Reader(name, io.BytesIO(head)).check(head, final=at_end)
     start = len(_BOM) if head.startswith(_BOM) else 0
     lines = head[start:].splitlines(keepends=True)
+    if not at_end and lines:
+        lines.pop()  # Possibly cut off.
     blank = 0
     while blank < len(lines) and not lines[blank].strip(b"\r\n"):
         blank += 1
-    if blank == len(lines):
+    if blank == len(lines) and at_end:
         raise RequestError(f"{name} holds nothing but blank lines: upload a table with a header and rows.")
     used = blank
 
@@ -182,7 +184,7 @@ def _read_header(name: str, raw: io.BufferedReader) -> tuple[_Header, io.Buffere
     if used == len(lines) and not at_end:
         raise RequestError(f"{name}: the header is longer than {_MAX_HEADER_BYTES >> 20} MiB: is this a CSV file?")
     size = start + sum(map(len, lines[:used]))
-    return _Header(columns, head[size:], size, used), raw
+    return _Header(columns, head[size:], size, used)
 
 
 class _gzip_errors_explained:  # noqa: N801 - a context manager, used as one
@@ -197,8 +199,13 @@ class _gzip_errors_explained:  # noqa: N801 - a context manager, used as one
             raise RequestError(f"{self._name} is a broken gzip file ({error}): upload it again.") from error
 
 
-def _as_raw(file: BinaryIO) -> io.RawIOBase:
-    return file  # type: ignore[return-value] # BufferedReader takes any object with readinto
+def _read_fully(file: Readable, size: int) -> bytes:
+    """`size` bytes, fewer only at the end: a gzip stream gives what it has."""
+    pieces = []
+    while size > 0 and (piece := file.read(size)):
+        pieces.append(piece)
+        size -= len(piece)
+    return b"".join(pieces)
 
 
 def _shortened(text: str, limit: int = 80) -> str:

@@ -75,7 +75,9 @@ class HuggingFaceSource:
                 ) from error
         extra = [name for name in table.column_names if name not in self.schema.names]
         if extra:
-            raise RequestError(f"{self.name}: column {extra[0]!r} is missing in its first rows: give all files one schema.")
+            raise RequestError(
+                f"{self.name}: column {extra[0]!r} is missing in its first rows: give all files one schema."
+            )
         return pa.Table.from_arrays(columns, schema=self.schema)
 
 
@@ -113,9 +115,12 @@ def _chained(first: pa.Table, rest: Iterator[pa.Table]) -> Iterator[pa.Table]:
 def _explained(dataset_id: str, split: str) -> Iterator[None]:
     """Turn the errors of the datasets library and the hub's client into ours."""
     import datasets
-    import httpx
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
+    # The transport's errors are those of the HTTP library that the hub's client is built on (requests, httpx, ...), and
+    # its own derive from them and from OSError.
+    transport_errors: tuple[type[Exception], ...] = HfHubHTTPError.__bases__  # type: ignore[assignment]
+    local = Path(dataset_id).expanduser().is_dir()
     try:
         yield
     except (RequestError, ConfigurationError):
@@ -125,14 +130,16 @@ def _explained(dataset_id: str, split: str) -> Iterator[None]:
             f"There is no dataset {dataset_id!r} on the Hugging Face Hub, nor a folder of that name: check dataset_id. "
             "If it is private or gated, set HF_TOKEN to a token that may read it."
         ) from error
-    except (ConnectionError, OfflineModeIsEnabled, httpx.HTTPError, HfHubHTTPError) as error:
-        raise ConfigurationError(
-            f"The Hugging Face Hub cannot be reached for {dataset_id!r} ({_first_line(error)}): check the network and "
-            "HF_ENDPOINT, and that HF_HUB_OFFLINE is not set."
-        ) from error
     except FileNotFoundError as error:
         raise RequestError(
             f"The dataset {dataset_id!r} holds no data files that can be read ({_first_line(error)}): check dataset_id."
+        ) from error
+    except (OSError, OfflineModeIsEnabled, *transport_errors) as error:
+        if local:
+            raise RequestError(f"The dataset folder {dataset_id!r} cannot be read ({_first_line(error)}).") from error
+        raise ConfigurationError(
+            f"The Hugging Face Hub cannot be reached for {dataset_id!r} ({_first_line(error)}): check the network and "
+            "HF_ENDPOINT, and that HF_HUB_OFFLINE is not set."
         ) from error
     except ValueError as error:
         raise RequestError(_explain_value_error(dataset_id, split, str(error))) from error

@@ -80,13 +80,16 @@ class ParquetSource:
                 raise RequestError(f"{name} has no column {column!r}, which {first} has: give all files one schema.")
         for field in schema:
             if field.name not in self.schema.names:
-                raise RequestError(f"{name} has a column {field.name!r}, which {first} has not: give all files one schema.")
+                raise RequestError(
+                    f"{name} has a column {field.name!r}, which {first} has not: give all files one schema."
+                )
             if len(schema.get_all_field_indices(field.name)) > 1:
                 continue  # Named by the check of the column names.
             expected = self.schema.field(field.name).type
             if field.type != expected:
                 raise RequestError(
-                    f"Column {field.name!r} is {field.type} in {name} and {expected} in {first}: give all files one schema."
+                    f"Column {field.name!r} is {field.type} in {name} and {expected} in {first}: "
+                    "give all files one schema."
                 )
 
     def _aligned(self, batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -26,7 +26,9 @@ class Utf8Reader(io.RawIOBase):
         line: The line that it is on, counted from 1, for messages.
     """
 
-    def __init__(self, name: str, stream: Readable, *, first_bytes: bytes = b"", offset: int = 0, line: int = 1) -> None:
+    def __init__(
+        self, name: str, stream: Readable, *, first_bytes: bytes = b"", offset: int = 0, line: int = 1
+    ) -> None:
         super().__init__()
         self._name = name
         self._stream = stream

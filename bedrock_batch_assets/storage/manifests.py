@@ -28,7 +28,10 @@ class BatchManifest(msgspec.Struct, frozen=True, kw_only=True):
     template: str | None
     output_format: OutputFormat
     rows_key: str
+    # The Arrow schema of the rows, as an IPC message: a chunk needs it before it reads a row.
+    schema: bytes
     row_count: int
+    records_per_job: int
     chunks: list[ChunkEntry]
 
 

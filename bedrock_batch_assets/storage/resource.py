@@ -102,6 +102,13 @@ class BatchStorage(AwsConnection):
         """
         return self._read(self.layout.table_manifest(batch), TableManifest, f"result_table for batch {batch}")
 
+    def output_files(self, prefix: str) -> list[str]:
+        """The keys of the output files below `s3://bucket/…/`, in order. The manifest is not one of them."""
+        from bedrock_batch_assets.storage.objects import parse_s3_uri
+
+        _, key = parse_s3_uri(prefix)
+        return sorted(info.key for info in self.objects.list(key) if info.key.endswith(".jsonl.out"))
+
     def write_manifest(self, key: str, manifest: msgspec.Struct) -> None:
         """Store a manifest at `key`."""
         self.objects.put_bytes(key, encode(manifest), content_type="application/json")

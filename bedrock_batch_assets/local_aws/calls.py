@@ -1,0 +1,84 @@
+"""API calls: how many there were, how many are allowed, and the error answers of each protocol."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from xml.sax.saxutils import escape
+
+from bedrock_batch_assets.local_aws.errors import ServiceError
+from bedrock_batch_assets.local_aws.http_messages import Answer, error_answer, json_answer
+
+
+class CallCounter:
+    """Calls by operation since the last reset."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._calls: Counter[str] = Counter()
+
+    def add(self, operation: str) -> None:
+        """Count a call."""
+        with self._lock:
+            self._calls[operation] += 1
+
+    def counts(self) -> dict[str, int]:
+        """Calls by operation, by name."""
+        with self._lock:
+            return dict(sorted(self._calls.items()))
+
+    def clear(self) -> None:
+        """Start at zero."""
+        with self._lock:
+            self._calls.clear()
+
+
+class RequestRates:
+    """Allows so many calls a second of an operation, by a bucket of tokens that holds one second's worth."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._lock = threading.Lock()
+        self._rates: dict[str, float] = {}
+        self._buckets: dict[str, tuple[float, float]] = {}
+
+    def set(self, rates: dict[str, float]) -> None:
+        """Follow other rates; buckets start full where rates changed."""
+        with self._lock:
+            if rates != self._rates:
+                self._rates = dict(rates)
+                self._buckets.clear()
+
+    def check(self, operation: str) -> None:
+        """Take a call into account.
+
+        Raises:
+            ServiceError: ThrottlingException, there were too many within the last second.
+        """
+        rate = self._rates.get(operation, self._rates.get("*"))
+        if rate is None:
+            return
+        key = operation if operation in self._rates else "*"
+        capacity = max(1.0, rate)
+        with self._lock:
+            now = self._now()
+            tokens, then = self._buckets.get(key, (capacity, now))
+            tokens = min(capacity, tokens + (now - then) * rate)
+            allowed = tokens >= 1.0
+            self._buckets[key] = (tokens - 1.0 if allowed else tokens, now)
+        if not allowed:
+            raise ServiceError("ThrottlingException", "Too many requests, please wait before trying again.")
+
+
+def fault_answer(service: str, error: ServiceError) -> Answer:
+    """An error in the protocol of the service."""
+    if service in {"bedrock", "bedrock-runtime"}:
+        return error_answer(error)
+    if service in {"sqs", "events"}:
+        return json_answer({"__type": error.code, "message": error.message}, error.status)
+    inner = f"<Code>{escape(error.code)}</Code><Message>{escape(error.message)}</Message>"
+    if service != "s3":
+        inner = f"<Error>{inner}</Error><RequestId>local</RequestId>"
+    root = "Error" if service == "s3" else "ErrorResponse"
+    body = f'<?xml version="1.0" encoding="UTF-8"?>\n<{root}>{inner}</{root}>'
+    return Answer(error.status, body.encode(), [("Content-Type", "application/xml")])

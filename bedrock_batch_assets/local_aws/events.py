@@ -1,0 +1,93 @@
+"""State-change events: put on the default EventBridge bus, and from there to the targets of matching rules."""
+
+import json
+import logging
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+from moto.core.exceptions import ServiceException
+from moto.core.utils import unix_time
+from moto.events.models import Rule, events_backends
+from moto.sqs.models import sqs_backends
+
+from bedrock_batch_assets.local_aws.account import ACCOUNT_ID, Account
+from bedrock_batch_assets.local_aws.faults import Faults
+
+logger = logging.getLogger(__name__)
+
+SOURCE = "aws.bedrock"
+DETAIL_TYPE = "Batch Inference Job State Change"
+
+
+def state_change(
+    region: str, arn: str, name: str, model_arn: str, status: str, message: str | None, created: float, when: float
+) -> dict[str, Any]:
+    """The event, as "Monitor Amazon Bedrock job state changes using Amazon EventBridge" shows it.
+
+    `created` and `when` are seconds since the epoch. The two times in the event are written as in that page's
+    example: neither is ISO 8601.
+    """
+    changed_at, created_at = datetime.fromtimestamp(when, UTC), datetime.fromtimestamp(created, UTC)
+    return {
+        "version": "0",
+        "id": str(uuid.uuid4()),
+        "detail-type": DETAIL_TYPE,
+        "source": SOURCE,
+        "account": ACCOUNT_ID,
+        "time": changed_at.strftime("%a %b %d %H:%M:%S UTC %Y"),
+        "region": region,
+        "resources": [arn],
+        "detail": {
+            "version": "0.0",
+            "accountId": ACCOUNT_ID,
+            "batchJobName": name,
+            "batchJobArn": arn,
+            "batchModelId": model_arn,
+            "status": status,
+            "failureMessage": message or "",
+            "creationTime": f"{created_at:%b} {created_at.day}, {created_at.year}, {created_at:%I:%M:%S %p}".replace(
+                ", 0", ", "
+            ),
+        },
+    }
+
+
+class EventBus:
+    """Delivers events to the rules that were made through the EventBridge API."""
+
+    def __init__(self, account: Account, faults: Faults) -> None:
+        self._account = account
+        self._faults = faults
+
+    def put(self, event: dict[str, Any]) -> None:
+        """Deliver an event to every enabled rule that matches it, once, or as the faults say."""
+        fault = self._faults.event()
+        if fault == "drop":
+            return
+        with self._account.lock:
+            bus = events_backends[ACCOUNT_ID][event["region"]].event_buses["default"]
+            rules = [r for r in bus.rules.values() if r.state == "ENABLED" and r.event_pattern.matches_event(event)]
+            for _ in range(2 if fault == "twice" else 1):
+                for rule in rules:
+                    self._deliver(rule, event)
+
+    def _deliver(self, rule: Rule, event: dict[str, Any]) -> None:
+        for target in rule.targets:
+            queue = target["Arn"].split(":")
+            if queue[2] != "sqs" or "InputTransformer" in target:
+                continue
+            # Not through moto's own delivery: it rewrites `time`, which the service leaves in its odd format.
+            group = target.get("SqsParameters", {}).get("MessageGroupId")
+            body = target.get("Input") or json.dumps(event)
+            try:
+                sqs_backends[queue[4]][queue[3]].send_message(queue[5], body, group_id=group)
+            except ServiceException as error:
+                # The service drops what it cannot deliver, and so does this.
+                logger.warning("event for rule %s not delivered to %s: %s", rule.name, target["Arn"], error)
+        others = [t for t in rule.targets if t["Arn"].split(":")[2] != "sqs" or "InputTransformer" in t]
+        if others:
+            # moto wants the time as a number.
+            partial = Rule.__new__(Rule)
+            partial.__dict__ = rule.__dict__ | {"targets": others}
+            partial.send_to_targets(event | {"time": unix_time()})

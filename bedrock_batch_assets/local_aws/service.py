@@ -1,0 +1,166 @@
+"""The stand-in as a whole: its parts, and which of them answers a request."""
+
+import io
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+
+from bedrock_batch_assets.local_aws import catalog_api, control
+from bedrock_batch_assets.local_aws.account import Account
+from bedrock_batch_assets.local_aws.batch_api import BatchApi
+from bedrock_batch_assets.local_aws.calls import CallCounter, RequestRates, fault_answer
+from bedrock_batch_assets.local_aws.errors import DroppedConnectionError, ServiceError
+from bedrock_batch_assets.local_aws.events import EventBus
+from bedrock_batch_assets.local_aws.faults import Faults
+from bedrock_batch_assets.local_aws.http_messages import (
+    Answer,
+    Environ,
+    Request,
+    StartResponse,
+    error_answer,
+    json_answer,
+    read_request,
+)
+from bedrock_batch_assets.local_aws.jobs import JobBook
+from bedrock_batch_assets.local_aws.ledger import Ledger
+from bedrock_batch_assets.local_aws.lifecycle import Lifecycle
+from bedrock_batch_assets.local_aws.operations import operation_of, service_of
+from bedrock_batch_assets.local_aws.runtime_api import RuntimeApi
+from bedrock_batch_assets.local_aws.settings import ApiFault, Settings, changed
+
+
+class Service:
+    """A WSGI application: Bedrock's operations and the control endpoint here, all else through moto."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = self._first_settings = settings or Settings()
+        self.account = Account()
+        self.faults = Faults(self.settings)
+        self.ledger = Ledger()
+        self.calls = CallCounter()
+        self.rates = RequestRates()
+        self.book = JobBook()
+        bus = EventBus(self.account, self.faults)
+        self.lifecycle = Lifecycle(self.book, self.account, self.faults, self.ledger, bus, self.settings)
+        self._batch = BatchApi(self.book, self.lifecycle, self.account, self.faults, lambda: self.settings)
+        self._runtime = RuntimeApi(self.ledger, lambda: self.settings)
+        self._moto = DomainDispatcherApplication(create_backend_app)
+        self.rates.set(self.settings.request_rates)
+
+    def change_settings(self, change: Any) -> None:
+        """Change some settings.
+
+        Raises:
+            SettingsError: Something does not fit; then nothing is changed.
+        """
+        self._follow(changed(self.settings, change))
+
+    def _follow(self, settings: Settings) -> None:
+        self.settings = settings
+        self.faults.set(settings)
+        self.rates.set(settings.request_rates)
+        self.lifecycle.set(settings)
+
+    def reset(self) -> None:
+        """Forget everything that happened, and set the settings as at the start."""
+        self.lifecycle.clear()
+        self.account.reset()
+        self.ledger.clear()
+        self.calls.clear()
+        self._follow(self._first_settings)
+        self.faults.reset(self._first_settings)
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer a request."""
+        body = environ["wsgi.input"].read()
+        request = read_request(environ, body)
+        if request.raw_path.startswith(control.PREFIX):
+            return control.answer(self, request).send(start_response)
+        service = service_of(request)
+        operation, labels = operation_of(service, request)
+        self.calls.add(operation)
+        fault = self.faults.api(operation)
+        if fault is not None:
+            time.sleep(fault.delay_seconds)
+            if fault.code is not None and fault.when == "before":
+                return _struck(fault, service).send(start_response)
+        if service not in {"bedrock", "bedrock-runtime"}:
+            answer = self._through_moto(environ, body, service)
+        else:
+            answer = self._bedrock(environ, request, operation, labels)
+        if fault is not None and fault.code is not None:
+            answer = _struck(fault, service)
+        return answer.send(start_response)
+
+    def _bedrock(self, environ: Environ, request: Request, operation: str, labels: dict[str, str]) -> Answer:
+        region, query = request.region, dict(request.query)
+        try:
+            self.rates.check(operation)
+            match operation:
+                case "CreateModelInvocationJob":
+                    return json_answer(self._batch.create(region, request.json()))
+                case "GetModelInvocationJob":
+                    return json_answer(self._batch.get(region, labels["jobIdentifier"]))
+                case "ListModelInvocationJobs":
+                    return json_answer(self._batch.list_jobs(region, query))
+                case "StopModelInvocationJob":
+                    return json_answer(self._batch.stop(region, labels["jobIdentifier"]))
+                case "InvokeModel":
+                    return self._runtime.invoke(request, labels["modelId"])
+                case "Converse":
+                    return self._runtime.converse(request, labels["modelId"])
+                case "ListFoundationModels":
+                    return json_answer(catalog_api.list_foundation_models(region, query))
+                case "GetFoundationModel":
+                    return json_answer(catalog_api.get_foundation_model(region, labels["modelIdentifier"]))
+                case "ListInferenceProfiles":
+                    return json_answer(catalog_api.list_inference_profiles(region, query))
+                case "GetInferenceProfile":
+                    identifier = labels["inferenceProfileIdentifier"]
+                    return json_answer(catalog_api.get_inference_profile(region, identifier))
+                case "ListTagsForResource":
+                    tags = self._batch.tags(str(request.json().get("resourceARN")))
+                    if tags is not None:
+                        return json_answer({"tags": tags})
+                case "Unknown":
+                    raise ServiceError("UnknownOperationException", "")
+                case _:
+                    pass
+        except ServiceError as error:
+            return error_answer(error)
+        return self._through_moto(environ, request.body, "bedrock")
+
+    def _through_moto(self, environ: Environ, body: bytes, service: str) -> Answer:
+        """moto's answer, made whole before it is sent: a slow client must not hold the lock."""
+        environ["wsgi.input"] = io.BytesIO(body)
+        environ["CONTENT_LENGTH"] = str(len(body))
+        # Long polls of a queue wait inside moto, and its queues are made for threads.
+        if service == "sqs":
+            return self._call_moto(environ)
+        with self.account.lock:
+            return self._call_moto(environ)
+
+    def _call_moto(self, environ: Environ) -> Answer:
+        started: list[tuple[str, list[tuple[str, str]]]] = []
+
+        def start_response(status: str, headers: list[tuple[str, str]], *_: Any) -> None:
+            started.append((status, headers))
+
+        parts = self._moto(environ, start_response)
+        try:
+            body = b"".join(parts)
+        finally:
+            if hasattr(parts, "close"):
+                parts.close()
+        status, headers = started[-1]
+        kept = [(name, value) for name, value in headers if name.lower() not in {"content-length", "connection"}]
+        return Answer(int(status[:3]), body, kept)
+
+
+def _struck(fault: ApiFault, service: str) -> Answer:
+    if fault.code == "drop":
+        raise DroppedConnectionError
+    code = fault.code or "InternalServerException"
+    return fault_answer(service, ServiceError(code, fault.message or f"{code} set by the settings.", fault.status))

@@ -1,0 +1,126 @@
+"""A digest of rows that tells nothing but their values: no trace of batches, buffers or files."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+import numpy as np
+import pyarrow as pa  # noqa: TID253 - imported by those alone who read tables
+import pyarrow.compute as pc  # noqa: TID253
+
+# 64 bits: two versions of one chunk meet by chance once in 2**64.
+_DIGEST_BYTES = 8
+# Values are hashed in blocks of so many rows, counted from the first row on.
+_BLOCK_ROWS = 4_096
+
+
+def digest_rows(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> str:
+    """The digest of column names, column types, and all values, in order.
+
+    Equal values give equal digests, however the rows are batched, sliced, or laid out in memory (offsets, validity
+    bitmaps, what lies under nulls).
+
+    Args:
+        schema: Of the batches. Metadata does not count.
+        batches: The rows; memory holds a block of them at a time.
+
+    Returns:
+        16 hexadecimal digits.
+    """
+    state = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+    for field in schema:
+        _add_text(state, field.name)
+        _add_text(state, str(field.type))
+    for block in _blocks(schema, batches):
+        state.update(len(block).to_bytes(8, "little"))
+        for column in block.columns:
+            _add_values(state, pa.concat_arrays(column.chunks) if column.num_chunks != 1 else column.chunk(0))
+    return state.hexdigest()
+
+
+def digest_texts(texts: Iterable[str]) -> str:
+    """The digest of some texts, in order: 16 hexadecimal digits."""
+    state = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+    for text in texts:
+        _add_text(state, text)
+    return state.hexdigest()
+
+
+def _blocks(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterable[pa.Table]:
+    waiting: list[pa.RecordBatch] = []
+    rows = 0
+    for batch in batches:
+        rest = batch
+        while rows + rest.num_rows >= _BLOCK_ROWS:
+            head = rest.slice(0, _BLOCK_ROWS - rows)
+            rest = rest.slice(head.num_rows)
+            yield pa.Table.from_batches([*waiting, head], schema=schema)
+            waiting, rows = [], 0
+        if rest.num_rows:
+            waiting.append(rest)
+            rows += rest.num_rows
+    if waiting:
+        yield pa.Table.from_batches(waiting, schema=schema)
+
+
+def _add_text(state: hashlib.blake2b, text: str) -> None:
+    data = text.encode()
+    state.update(len(data).to_bytes(8, "little"))
+    state.update(data)
+
+
+def _add_values(state: hashlib.blake2b, values: pa.Array) -> None:
+    kind = values.type
+    if isinstance(values, pa.ExtensionArray):
+        _add_values(state, values.storage)
+        return
+    if pa.types.is_dictionary(kind):
+        _add_values(state, values.dictionary_decode())
+        return
+    if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
+        _add_values(state, values.cast(pa.large_binary()))
+        return
+    if values.null_count:
+        # Where the nulls are, and then only the values that are none.
+        state.update(b"N")
+        state.update(np.packbits(values.is_valid().to_numpy(zero_copy_only=False)).tobytes())
+        if pa.types.is_null(kind):
+            return
+        values = values.drop_null()
+    else:
+        state.update(b"V")
+    if pa.types.is_boolean(kind):
+        state.update(np.packbits(values.to_numpy(zero_copy_only=False)).tobytes())
+    elif pa.types.is_struct(kind):
+        for child in values.flatten():
+            _add_values(state, child)
+    elif pa.types.is_map(kind):
+        entry = pa.struct([pa.field("key", kind.key_type, nullable=False), pa.field("value", kind.item_type)])
+        _add_values(state, values.cast(pa.list_(entry)))
+    elif pa.types.is_fixed_size_list(kind):
+        _add_values(state, values.flatten())
+    elif pa.types.is_nested(kind):
+        _add_lengths(state, pc.list_value_length(values))
+        _add_values(state, values.flatten())
+    elif pa.types.is_string(kind) or pa.types.is_binary(kind):
+        _add_bytes(state, values, np.int32)
+    elif pa.types.is_large_string(kind) or pa.types.is_large_binary(kind):
+        _add_bytes(state, values, np.int64)
+    elif not pa.types.is_null(kind):
+        width = kind.bit_width // 8
+        data = values.buffers()[1]
+        if data is not None:
+            state.update(memoryview(data)[values.offset * width : (values.offset + len(values)) * width])
+
+
+def _add_lengths(state: hashlib.blake2b, lengths: pa.Array) -> None:
+    state.update(lengths.cast(pa.int64()).to_numpy(zero_copy_only=False).tobytes())
+
+
+def _add_bytes(state: hashlib.blake2b, values: pa.Array, offset_type: type[np.int32 | np.int64]) -> None:
+    _add_lengths(state, pc.binary_length(values))
+    _, offsets, data = values.buffers()
+    if data is not None and len(values):
+        ends = np.frombuffer(offsets, dtype=offset_type)[[values.offset, values.offset + len(values)]]
+        state.update(memoryview(data)[ends[0] : ends[1]])
