@@ -2,16 +2,24 @@
 
 import json
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import unquote
 
-from moto.core import DEFAULT_ACCOUNT_ID
 from moto.iam.models import IAMBackend, iam_backends
-from moto.moto_api._internal import moto_api_backend
+from moto.moto_api._internal.models import moto_api_backend
 from moto.s3.exceptions import BucketAlreadyExists, MissingBucket
 from moto.s3.models import FakeKey, S3Backend, s3_backends
 
-ACCOUNT_ID = DEFAULT_ACCOUNT_ID
+from bedrock_batch_assets.local_aws import listing
+from bedrock_batch_assets.local_aws.http_messages import Answer
+
+_LISTING_PARAMETERS = {
+    "list-type", "prefix", "delimiter", "continuation-token", "start-after", "max-keys", "encoding-type", "fetch-owner",
+}  # fmt: skip
+# The account that moto puts every caller into.
+ACCOUNT_ID = "123456789012"
 BEDROCK_PRINCIPAL = "bedrock.amazonaws.com"
 # Who may take on a role that this module makes (user guide, "Create a custom service role for batch inference").
 TRUST_POLICY = {
@@ -87,15 +95,13 @@ class Account:
     def input_objects(self, bucket: str, key: str) -> list[InputObject]:
         """The object of this key, or else all objects under it as a folder, in sub-folders too, by key."""
         with self.lock:
-            keys = self._s3.get_bucket(bucket).keys
+            keys: Any = self._s3.get_bucket(bucket).keys
             if key and not key.endswith("/") and isinstance(keys.get(key), FakeKey):
                 return [InputObject(key, int(keys[key].contentsize))]
             folder = f"{key.rstrip('/')}/" if key else ""
-            found = [
-                InputObject(name, int(item.contentsize))
-                for name, item in keys.items()
-                if name.startswith(folder) and isinstance(item, FakeKey)
-            ]
+            # By its names first: moto's own iteration is slow, and a bucket may hold many other objects.
+            items = [(name, keys[name]) for name in dict.keys(keys) if name.startswith(folder)]
+            found = [InputObject(name, int(item.contentsize)) for name, item in items if isinstance(item, FakeKey)]
         return sorted(found, key=lambda item: item.key)
 
     def read(self, bucket: str, key: str) -> bytes:
@@ -110,6 +116,15 @@ class Account:
                 raise KeyError(f"s3://{bucket}/{key}")
             value: bytes = item.value
             return value
+
+    def list_objects(self, bucket: str, query: Mapping[str, str]) -> Answer | None:
+        """The answer to ListObjectsV2, or None where moto has to answer: no such bucket, or a special request."""
+        if not query.keys() <= _LISTING_PARAMETERS:
+            return None
+        with self.lock:
+            if not self.has_bucket(bucket):
+                return None
+            return listing.list_objects(bucket, self._s3.get_bucket(bucket).keys, query)
 
     def write(self, bucket: str, key: str, value: bytes) -> None:
         """Write an object."""

@@ -22,7 +22,9 @@ from bedrock_batch_assets.local_aws.settings import Settings
 _DEFAULT_TIMEOUT_HOURS = 24
 # Nor is the default page size of List.
 _DEFAULT_PAGE = 100
-_JOB_ARN = re.compile(rf"arn:aws(-[^:]+)?:bedrock:(?P<region>[a-z0-9-]+):{ACCOUNT_ID}:model-invocation-job/[a-z0-9]{{12}}")
+_JOB_ARN = re.compile(
+    rf"arn:aws(-[^:]+)?:bedrock:(?P<region>[a-z0-9-]+):{ACCOUNT_ID}:model-invocation-job/[a-z0-9]{{12}}"
+)
 
 
 class BatchApi:
@@ -84,7 +86,7 @@ class BatchApi:
         self._lifecycle.schedule(job)
         return {"jobArn": job.arn}
 
-    def get(self, region: str, identifier: str) -> dict[str, Any]:
+    def get(self, region: str, identifier: str) -> msgspec.Raw:
         """GetModelInvocationJob.
 
         Raises:

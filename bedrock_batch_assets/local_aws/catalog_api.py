@@ -98,7 +98,9 @@ def _foundation_model(model: Model, region: str) -> dict[str, Any]:
 def _profile(model: Model, profile_id: str, region: str) -> dict[str, Any]:
     prefix = profile_id.partition(".")[0]
     start = PROFILE_REGIONS[prefix]
-    others = [other for other in ("us-east-1", "us-west-2", "eu-central-1", "ap-northeast-1") if other.startswith(start)]
+    others = [
+        other for other in ("us-east-1", "us-west-2", "eu-central-1", "ap-northeast-1") if other.startswith(start)
+    ]
     regions = sorted({region, *others})
     return {
         "inferenceProfileName": f"{prefix.upper()} {model.name}",

@@ -5,8 +5,9 @@
 | `GET /_local/health` | `{"status": "ok"}` as soon as requests are answered |
 | `GET /_local/jobs` | `jobs`: name, arn, modelId (base), modelArn, region, status, message, submitTime, endTime, |
 |  | counts, and `transitions` as `[[status, seconds since the epoch], …]`; `max_in_flight`: by base model id |
-| `GET /_local/ledger` | `records`: each billed one with jobArn, jobName, recordId, digest (SHA-256 of the modelInput as |
-|  | JSON with sorted keys), modelId, mode (`batch` or `on-demand`), inputTokens, outputTokens. `?jobArn=…`: one job's |
+| `GET /_local/ledger` | `records`: each billed one with jobArn, jobName, recordId, digest (SHA-256 of the |
+|  | modelInput as JSON with sorted keys), modelId, mode (`batch` or `on-demand`), inputTokens, |
+|  | outputTokens. With `?jobArn=…` those of one job |
 | `GET /_local/ledger?summary=1` | totals, and `billedMoreThanOnce`: digest to number of times |
 | `GET /_local/calls` | API calls by operation since the last reset, of all services |
 | `GET /_local/settings` | all settings, see settings.py |

@@ -13,6 +13,7 @@ from moto.sqs.models import sqs_backends
 
 from bedrock_batch_assets.local_aws.account import ACCOUNT_ID, Account
 from bedrock_batch_assets.local_aws.faults import Faults
+from bedrock_batch_assets.local_aws.jobs import Job
 
 logger = logging.getLogger(__name__)
 
@@ -20,15 +21,14 @@ SOURCE = "aws.bedrock"
 DETAIL_TYPE = "Batch Inference Job State Change"
 
 
-def state_change(
-    region: str, arn: str, name: str, model_arn: str, status: str, message: str | None, created: float, when: float
-) -> dict[str, Any]:
-    """The event, as "Monitor Amazon Bedrock job state changes using Amazon EventBridge" shows it.
+def state_change(job: Job) -> dict[str, Any]:
+    """The event of the status that a job is in, as in "Monitor job state changes using Amazon EventBridge".
 
-    `created` and `when` are seconds since the epoch. The two times in the event are written as in that page's
-    example: neither is ISO 8601.
+    Its two times are written as in that page's example: neither is ISO 8601.
     """
-    changed_at, created_at = datetime.fromtimestamp(when, UTC), datetime.fromtimestamp(created, UTC)
+    changed_at = datetime.fromtimestamp(job.transitions[-1][1], UTC)
+    created_at = datetime.fromtimestamp(job.submit_time, UTC)
+    clock_time = f"{created_at:%I:%M:%S %p}".removeprefix("0")
     return {
         "version": "0",
         "id": str(uuid.uuid4()),
@@ -36,19 +36,17 @@ def state_change(
         "source": SOURCE,
         "account": ACCOUNT_ID,
         "time": changed_at.strftime("%a %b %d %H:%M:%S UTC %Y"),
-        "region": region,
-        "resources": [arn],
+        "region": job.region,
+        "resources": [job.arn],
         "detail": {
             "version": "0.0",
             "accountId": ACCOUNT_ID,
-            "batchJobName": name,
-            "batchJobArn": arn,
-            "batchModelId": model_arn,
-            "status": status,
-            "failureMessage": message or "",
-            "creationTime": f"{created_at:%b} {created_at.day}, {created_at.year}, {created_at:%I:%M:%S %p}".replace(
-                ", 0", ", "
-            ),
+            "batchJobName": job.name,
+            "batchJobArn": job.arn,
+            "batchModelId": job.model_arn,
+            "status": job.status,
+            "failureMessage": job.message or "",
+            "creationTime": f"{created_at:%b} {created_at.day}, {created_at.year}, {clock_time}",
         },
     }
 
@@ -66,13 +64,13 @@ class EventBus:
         if fault == "drop":
             return
         with self._account.lock:
-            bus = events_backends[ACCOUNT_ID][event["region"]].event_buses["default"]
+            bus: Any = events_backends[ACCOUNT_ID][event["region"]].event_buses["default"]
             rules = [r for r in bus.rules.values() if r.state == "ENABLED" and r.event_pattern.matches_event(event)]
             for _ in range(2 if fault == "twice" else 1):
                 for rule in rules:
                     self._deliver(rule, event)
 
-    def _deliver(self, rule: Rule, event: dict[str, Any]) -> None:
+    def _deliver(self, rule: Any, event: dict[str, Any]) -> None:
         for target in rule.targets:
             queue = target["Arn"].split(":")
             if queue[2] != "sqs" or "InputTransformer" in target:
@@ -88,6 +86,6 @@ class EventBus:
         others = [t for t in rule.targets if t["Arn"].split(":")[2] != "sqs" or "InputTransformer" in t]
         if others:
             # moto wants the time as a number.
-            partial = Rule.__new__(Rule)
+            partial: Any = Rule.__new__(Rule)
             partial.__dict__ = rule.__dict__ | {"targets": others}
             partial.send_to_targets(event | {"time": unix_time()})

@@ -40,7 +40,8 @@ class Faults:
         self._start(settings)
 
     def _start(self, settings: Settings) -> None:
-        self._random = random.Random(settings.seed)  # noqa: S311
+        self._any_record_fault = _any(settings)
+        self._random = random.Random(settings.seed)
         self._api = [_Counted(fault, fault.count) for fault in settings.api_faults]
         self._endings = [_Counted(fault, fault.count) for fault in settings.job_endings]
 
@@ -48,8 +49,9 @@ class Faults:
         """Follow other settings. A list of faults that did not change keeps its counts."""
         with self._lock:
             old, self._settings = self._settings, settings
+            self._any_record_fault = _any(settings)
             if settings.seed != old.seed:
-                self._random = random.Random(settings.seed)  # noqa: S311
+                self._random = random.Random(settings.seed)
             if settings.api_faults != old.api_faults:
                 self._api = [_Counted(fault, fault.count) for fault in settings.api_faults]
             if settings.job_endings != old.job_endings:
@@ -82,11 +84,7 @@ class Faults:
         with self._lock:
             for counted in self._endings:
                 fault = counted.fault
-                if (
-                    isinstance(fault, JobEnding)
-                    and fnmatchcase(job_name, fault.name)
-                    and counted.strikes(self._random)
-                ):
+                if isinstance(fault, JobEnding) and fnmatchcase(job_name, fault.name) and counted.strikes(self._random):
                     return fault
         return None
 
@@ -103,13 +101,17 @@ class Faults:
 
     def record(self, digest: bytes) -> RecordFault | None:
         """The fault that strikes this try of a record, if any."""
-        faults = self._settings.record_faults
-        if not any(getattr(faults, name) for name in _ORDER):
+        if not self._any_record_fault:
             return None
         with self._lock:
+            faults = self._settings.record_faults
             tries = self._tries[digest]
             self._tries[digest] += 1
         return _pick(faults, _draw(self._settings.seed, digest, 0 if faults.permanent else tries))
+
+
+def _any(settings: Settings) -> bool:
+    return any(getattr(settings.record_faults, name) for name in _ORDER)
 
 
 def _draw(seed: int, digest: bytes, tries: int) -> float:

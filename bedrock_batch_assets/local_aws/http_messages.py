@@ -52,7 +52,9 @@ class Answer:
 
     def send(self, start_response: StartResponse) -> Iterable[bytes]:
         """The answer in WSGI's terms."""
-        headers = [*self.headers, ("Content-Length", str(len(self.body)))]
+        headers = list(self.headers)
+        if not any(name.lower() == "content-length" for name, _ in headers):
+            headers.append(("Content-Length", str(len(self.body))))
         start_response(f"{self.status} {_REASONS.get(self.status, 'Error')}", headers)
         return [self.body]
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+import msgspec
+
 from bedrock_batch_assets.local_aws.account import ACCOUNT_ID
 from bedrock_batch_assets.local_aws.models_table import Model
 from bedrock_batch_assets.local_aws.processing import Work
@@ -50,6 +52,7 @@ class Job:
     work: Work | None = None
     # Counts the appointments made for this job: an earlier one is void.
     appointment: int = 0
+    _described: tuple[tuple[int, int, int], msgspec.Raw] | None = None
 
     @property
     def name(self) -> str:
@@ -61,8 +64,14 @@ class Job:
         """Whether its status is final."""
         return self.status in FINAL_STATUSES
 
-    def described(self) -> dict[str, Any]:
-        """The job as Get and List answer it."""
+    def described(self) -> msgspec.Raw:
+        """The job as Get and List answer it, in JSON. Made anew only when something changed."""
+        state = (len(self.transitions), self.processed, self.total)
+        if self._described is None or self._described[0] != state:
+            self._described = state, msgspec.Raw(msgspec.json.encode(self._description()))
+        return self._described[1]
+
+    def _description(self) -> dict[str, Any]:
         last = self.transitions[-1][1] if self.transitions else self.submit_time
         s3_input = self.request["inputDataConfig"]["s3InputDataConfig"]
         described: dict[str, Any] = {

@@ -18,8 +18,8 @@ from bedrock_batch_assets.local_aws.settings import Settings
 logger = logging.getLogger(__name__)
 
 # A job in progress shows its counts growing in so many steps, not closer together than so many seconds.
-_PROGRESS_STEPS = 20
-_PROGRESS_SECONDS = 0.05
+_PROGRESS_STEPS = 10
+_PROGRESS_SECONDS = 0.2
 # Records processed before another job gets its turn.
 _SLICE = 1000
 _DEFAULT_SHARES: dict[str, float] = {"PartiallyCompleted": 0.5, "Stopped": 0.5, "Failed": 0.0, "Expired": 0.0}
@@ -40,15 +40,15 @@ class Lifecycle:
 
     def __init__(
         self,
+        *,
         book: JobBook,
         account: Account,
         faults: Faults,
         ledger: Ledger,
         bus: EventBus,
         settings: Settings,
-        clock: Clock | None = None,
     ) -> None:
-        self.clock = clock or Clock(manual=settings.clock == "manual")
+        self.clock = Clock(manual=settings.clock == "manual")
         self._book = book
         self._account = account
         self._faults = faults
@@ -92,18 +92,7 @@ class Lifecycle:
 
     def announce(self, job: Job) -> None:
         """Put the job's status on the event bus."""
-        self._bus.put(
-            state_change(
-                job.region,
-                job.arn,
-                job.name,
-                job.model_arn,
-                job.status,
-                job.message,
-                job.submit_time,
-                job.transitions[-1][1],
-            )
-        )
+        self._bus.put(state_change(job))
 
     def schedule(self, job: Job) -> None:
         """Make the appointment for the job's next step."""

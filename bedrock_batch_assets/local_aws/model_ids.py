@@ -32,7 +32,9 @@ def resolve(model_id: str, region: str, application_profiles: Mapping[str, str])
     if kind == "custom-model" and parts[4] == ACCOUNT_ID:
         # custom-model/<base model>/<12 characters>, where the base model's version may have more parts.
         base = name.split("/", 1)[0]
-        found = next((model for model in models().values() if base == model.id or base.startswith(f"{model.id}:")), None)
+        found = next(
+            (model for model in models().values() if base == model.id or base.startswith(f"{model.id}:")), None
+        )
         if found is not None:
             return found, model_id
     raise ServiceError("ValidationException", INVALID_ID)

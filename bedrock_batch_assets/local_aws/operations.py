@@ -14,6 +14,10 @@ _JSON_SERVICES = {"sqs", "events"}
 _BEDROCK_PATH = re.compile(r"/(model-invocation-jobs?|foundation-models|inference-profiles|model)(/|$)")
 
 
+# Operations of S3 that share method and path with others, told apart from them by nothing.
+_PLAIN = {"ListObjects", "GetObject", "PutObject", "HeadObject", "DeleteObject", "CreateBucket", "DeleteBucket"}
+
+
 @dataclass(frozen=True, slots=True)
 class _Route:
     """One REST operation: what its requests look like."""
@@ -29,7 +33,7 @@ class _Route:
 
 
 def service_of(request: Request) -> str:
-    """The service that a request is for: `s3`, `bedrock`, `bedrock-runtime`, `sqs`, `events`, `iam`, `sts`, …"""
+    """The service that a request is for, as boto3 names it: `s3`, `bedrock-runtime`, `sqs` and so on."""
     if request.service == "bedrock" or (request.service == "" and _BEDROCK_PATH.match(request.raw_path)):
         return "bedrock-runtime" if request.raw_path.startswith("/model/") else "bedrock"
     target = request.headers.get("x-amz-target", "")
@@ -59,7 +63,9 @@ def _rest_operation(service: str, request: Request) -> tuple[str, dict[str, str]
         match = route.path.fullmatch(path)
         if match is None or not route.headers <= request.headers.keys():
             continue
-        if all(name in request.query and value in {None, "", request.query[name]} for name, value in route.query.items()):
+        if all(
+            name in request.query and value in {None, "", request.query[name]} for name, value in route.query.items()
+        ):
             return route.operation, dict(zip(route.labels, map(unquote, match.groups()), strict=True))
     return "Unknown", {}
 
@@ -78,8 +84,9 @@ def _routes(service: str) -> list[_Route]:
         required: dict[str, str | None] = dict(parse_qsl(query, keep_blank_values=True))
         headers = set()
         shape = operation.input_shape
-        for member in shape.required_members if shape is not None else ():
-            place = shape.members[member].serialization
+        members = {} if shape is None else shape.members
+        for member in [] if shape is None else shape.required_members:
+            place = members[member].serialization
             if place.get("location") == "querystring":
                 required[place["name"]] = None
             elif place.get("location") == "header" and place["name"].lower().startswith("x-amz-copy"):
@@ -87,12 +94,9 @@ def _routes(service: str) -> list[_Route]:
         labels = tuple(re.findall(r"\{(\w+)\+?\}", path))
         pattern = re.sub(r"\\\{\w+\\\+\\\}", "(.+)", re.escape(path.rstrip("/") or "/"))
         pattern = re.sub(r"\\\{\w+\\\}", "([^/]+)", pattern)
-        routes.append(
-            _Route(name, operation.http["method"], re.compile(pattern), required, frozenset(headers), labels)
-        )
-    # ListObjectsV2 before ListObjects, UploadPartCopy before UploadPart before PutObject.
-    return sorted(routes, key=lambda route: (-len(route.query) - len(route.headers), route.operation != "ListObjects",
-                                             route.operation != "PutObject", route.operation != "GetObject"))  # fmt: skip
+        routes.append(_Route(name, operation.http["method"], re.compile(pattern), required, frozenset(headers), labels))
+    # ListObjectsV2 before ListObjects, UploadPartCopy before UploadPart; of the rest the plain ones.
+    return sorted(routes, key=lambda route: (-len(route.query) - len(route.headers), route.operation not in _PLAIN))
 
 
 def _members(operation: botocore.model.OperationModel) -> set[str]:

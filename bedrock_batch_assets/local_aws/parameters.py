@@ -22,7 +22,7 @@ _SAME_LANGUAGE = r"[a-zA-Z0-9\+\-\.]*"
 
 @cache
 def operation(service: str, name: str) -> OperationModel:
-    """botocore's model of an operation, e.g. of `bedrock`, `CreateModelInvocationJob`."""
+    """The model that botocore has of an operation, e.g. of `bedrock`, `CreateModelInvocationJob`."""
     return botocore.session.get_session().get_service_model(service).operation_model(name)
 
 
@@ -53,7 +53,7 @@ def _check(shape: Shape, value: Any, path: str, found: list[str]) -> None:
         if not isinstance(value, list):
             found.append(_failed(value, path, "Member must be a list"))
             return
-        _check_size(shape, len(value), value, path, "length", found)
+        _check_size(shape, len(value), value, path, found)
         for index, item in enumerate(value, start=1):
             _check(shape.member, item, f"{path}.{index}.member", found)
     elif shape.type_name == "string":
@@ -62,7 +62,7 @@ def _check(shape: Shape, value: Any, path: str, found: list[str]) -> None:
         if isinstance(value, bool) or not isinstance(value, int):
             found.append(_failed(value, path, "Member must be an integer"))
         else:
-            _check_size(shape, value, value, path, "value", found)
+            _check_size(shape, value, value, path, found)
 
 
 def _check_structure(shape: StructureShape, value: Any, path: str, found: list[str]) -> None:
@@ -83,7 +83,7 @@ def _check_string(shape: Shape, value: Any, path: str, found: list[str]) -> None
         found.append(_failed(value, path, "Member must be a string"))
         return
     before = len(found)
-    _check_size(shape, len(value), value, path, "length", found)
+    _check_size(shape, len(value), value, path, found)
     enum: list[str] = shape.metadata.get("enum", [])
     if enum and value not in enum:
         found.append(_failed(value, path, f"Member must satisfy enum value set: [{', '.join(enum)}]"))
@@ -93,7 +93,8 @@ def _check_string(shape: Shape, value: Any, path: str, found: list[str]) -> None
         found.append(_failed(value, path, f"Member must satisfy regular expression pattern: {pattern}"))
 
 
-def _check_size(shape: Shape, size: int, value: Any, path: str, what: str, found: list[str]) -> None:
+def _check_size(shape: Shape, size: int, value: Any, path: str, found: list[str]) -> None:
+    what = "value" if isinstance(value, int) else "length"
     minimum, maximum = shape.metadata.get("min"), shape.metadata.get("max")
     if minimum is not None and size < minimum:
         found.append(_failed(value, path, f"Member must have {what} greater than or equal to {minimum}"))

@@ -159,7 +159,7 @@ class Work:
             lines = read_lines(account.read(source.bucket, item.key))
             self._records.extend((file, number, line) for number, line in enumerate(lines, start=1))
         # The service does not keep the order of records.
-        random.Random(f"{settings.seed}/{source.name}").shuffle(self._records)  # noqa: S311
+        random.Random(f"{settings.seed}/{source.name}").shuffle(self._records)
         self.total = len(self._records)
         self.done = self.processed = self.success = self.error = 0
         self._input_tokens = self._output_tokens = 0

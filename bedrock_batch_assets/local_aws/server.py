@@ -2,8 +2,8 @@
 
 import errno
 import io
+import logging
 import socket
-import sys
 import threading
 import traceback
 from collections.abc import Iterable
@@ -15,6 +15,8 @@ from werkzeug.serving import ThreadedWSGIServer
 
 from bedrock_batch_assets.local_aws.errors import DroppedConnectionError, StartError
 from bedrock_batch_assets.local_aws.service import Service
+
+logger = logging.getLogger(__name__)
 
 # How often the accepting thread looks whether it is to end, in seconds.
 _POLL_SECONDS = 0.1
@@ -54,8 +56,8 @@ class RequestHandler(MotoRequestHandler):
             return
         except Exception:
             # A fault of the stand-in itself: tell both sides, and go on.
+            logger.exception("%s %s", self.command, self.path)
             text = traceback.format_exc()
-            sys.stderr.write(text)
             started.append(("500 Internal Server Error", [("Content-Length", str(len(text.encode())))]))
             parts = [text.encode()]
         status, headers = started[-1]
@@ -93,7 +95,9 @@ class Server:
             listening = socket.create_server((host, port), backlog=128)
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                raise StartError(f"Port {port} of {host} is taken by another program: choose another --port.") from error
+                raise StartError(
+                    f"Port {port} of {host} is taken by another program: choose another --port."
+                ) from error
             raise StartError(f"Cannot listen on port {port} of {host}: {error.strerror}.") from error
         self._listening = listening
         app: Any = service

@@ -1,6 +1,7 @@
 """The stand-in as a whole: its parts, and which of them answers a request."""
 
 import io
+import threading
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -30,6 +31,8 @@ from bedrock_batch_assets.local_aws.operations import operation_of, service_of
 from bedrock_batch_assets.local_aws.runtime_api import RuntimeApi
 from bedrock_batch_assets.local_aws.settings import ApiFault, Settings, changed
 
+_DIRECT = {"s3", "sqs", "events", "iam", "sts"}
+
 
 class Service:
     """A WSGI application: Bedrock's operations and the control endpoint here, all else through moto."""
@@ -42,10 +45,18 @@ class Service:
         self.calls = CallCounter()
         self.rates = RequestRates()
         self.book = JobBook()
-        bus = EventBus(self.account, self.faults)
-        self.lifecycle = Lifecycle(self.book, self.account, self.faults, self.ledger, bus, self.settings)
+        self.lifecycle = Lifecycle(
+            book=self.book,
+            account=self.account,
+            faults=self.faults,
+            ledger=self.ledger,
+            bus=EventBus(self.account, self.faults),
+            settings=self.settings,
+        )
         self._batch = BatchApi(self.book, self.lifecycle, self.account, self.faults, lambda: self.settings)
         self._runtime = RuntimeApi(self.ledger, lambda: self.settings)
+        self._moto_lock = threading.Lock()
+        self._moto_apps: dict[str, Any] = {}
         self._moto = DomainDispatcherApplication(create_backend_app)
         self.rates.set(self.settings.request_rates)
 
@@ -86,10 +97,11 @@ class Service:
             time.sleep(fault.delay_seconds)
             if fault.code is not None and fault.when == "before":
                 return _struck(fault, service).send(start_response)
-        if service not in {"bedrock", "bedrock-runtime"}:
-            answer = self._through_moto(environ, body, service)
-        else:
+        if service in {"bedrock", "bedrock-runtime"}:
             answer = self._bedrock(environ, request, operation, labels)
+        else:
+            found = self.account.list_objects(labels["Bucket"], request.query) if operation == "ListObjectsV2" else None
+            answer = found or self._through_moto(environ, body, service)
         if fault is not None and fault.code is not None:
             answer = _struck(fault, service)
         return answer.send(start_response)
@@ -133,30 +145,42 @@ class Service:
         return self._through_moto(environ, request.body, "bedrock")
 
     def _through_moto(self, environ: Environ, body: bytes, service: str) -> Answer:
-        """moto's answer, made whole before it is sent: a slow client must not hold the lock."""
+        """The answer of moto, made whole before it is sent: a slow client must not hold the lock."""
         environ["wsgi.input"] = io.BytesIO(body)
         environ["CONTENT_LENGTH"] = str(len(body))
         # Long polls of a queue wait inside moto, and its queues are made for threads.
         if service == "sqs":
-            return self._call_moto(environ)
+            return self._call_moto(environ, service)
         with self.account.lock:
-            return self._call_moto(environ)
+            return self._call_moto(environ, service)
 
-    def _call_moto(self, environ: Environ) -> Answer:
+    def _call_moto(self, environ: Environ, service: str) -> Answer:
         started: list[tuple[str, list[tuple[str, str]]]] = []
 
         def start_response(status: str, headers: list[tuple[str, str]], *_: Any) -> None:
             started.append((status, headers))
 
-        parts = self._moto(environ, start_response)
+        parts = self._moto_application(service)(environ, start_response)
         try:
             body = b"".join(parts)
         finally:
             if hasattr(parts, "close"):
                 parts.close()
         status, headers = started[-1]
-        kept = [(name, value) for name, value in headers if name.lower() not in {"content-length", "connection"}]
+        # The answer to a HEAD has no body and still says how long it would be.
+        dropped = {"connection"} if environ["REQUEST_METHOD"] == "HEAD" else {"content-length", "connection"}
+        kept = [(name, value) for name, value in headers if name.lower() not in dropped]
         return Answer(int(status[:3]), body, kept)
+
+    def _moto_application(self, service: str) -> Any:
+        """The application in moto for a service. For those in daily use without asking moto, which takes 3 ms."""
+        if service not in _DIRECT:
+            return self._moto
+        with self._moto_lock:
+            if service not in self._moto_apps:
+                name: Any = service
+                self._moto_apps[service] = create_backend_app(name)
+            return self._moto_apps[service]
 
 
 def _struck(fault: ApiFault, service: str) -> Answer:

@@ -1,7 +1,8 @@
 """What can be set while the stand-in runs: its clock, limits and faults.
 
-Settings are one JSON object. A change names only what it changes: objects are merged key by key, lists are
-replaced. An unknown name or a value that does not fit is refused with the place and the reason.
+Settings are one JSON object. A change names only what it changes: of `seconds`, `record_faults` and `event_faults`
+single entries, of all else the whole value. An unknown name or a value that does not fit is refused with the place
+and the reason.
 """
 
 import re
@@ -18,11 +19,7 @@ Count = Annotated[int, msgspec.Meta(ge=0)]
 FinalStatus = Literal["Completed", "PartiallyCompleted", "Failed", "Expired", "Stopped"]
 
 
-class _Part(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    pass
-
-
-class StepSeconds(_Part):
+class StepSeconds(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """How long a job stays in each status, in seconds. InProgress also takes `per_record` for each record."""
 
     Submitted: Seconds = 1.0
@@ -33,7 +30,7 @@ class StepSeconds(_Part):
     per_record: Seconds = 0.0
 
 
-class RecordFaults(_Part):
+class RecordFaults(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """Shares of the records that go wrong, drawn by `seed`, the record's content and how often it was tried.
 
     `error`: an error line. `truncate`: cut short, as at the token limit. `missing`: no output line, neither counted
@@ -57,7 +54,7 @@ class RecordFaults(_Part):
             raise ValueError("the shares error, truncate, missing, twice and corrupt add up to more than 1")
 
 
-class JobEnding(_Part):
+class JobEnding(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """Jobs that end otherwise than Completed.
 
     The job's name has to match the shell pattern `name`. The first `count` such jobs are taken (null: all), and of
@@ -73,7 +70,7 @@ class JobEnding(_Part):
     message: str | None = None
 
 
-class ApiFault(_Part):
+class ApiFault(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """API calls that go wrong.
 
     `operation` is an operation's name in any service, as boto3 spells it (`CreateModelInvocationJob`, `PutObject`),
@@ -101,7 +98,7 @@ class ApiFault(_Part):
             raise ValueError(f"code {self.code!r} is not a known one: give its HTTP status as status, too")
 
 
-class EventFaults(_Part):
+class EventFaults(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """Shares of the state-change events that are dropped, or delivered twice."""
 
     drop: Share = 0.0
@@ -112,7 +109,7 @@ class EventFaults(_Part):
             raise ValueError("the shares drop and twice add up to more than 1")
 
 
-class Settings(_Part):
+class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """All settings, with the service's documented values as defaults where it has any.
 
     Limits are those of "Amazon Bedrock endpoints and quotas" in the AWS General Reference.
@@ -164,19 +161,23 @@ def changed(settings: Settings, change: Any) -> Settings:
         raise SettingsError(_message(str(error))) from error
 
 
+# The other objects have names of the user's own: they are replaced, or an entry could never be taken out again.
+_MERGED = {"seconds", "record_faults", "event_faults"}
+
+
 def _merged(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
     result = dict(base)
     for key, value in change.items():
         old = result.get(key)
-        # Maps with names of the user's own are replaced whole, or an entry could never be taken out again.
-        merge = isinstance(old, Mapping) and isinstance(value, Mapping) and key in {"seconds", "record_faults"}
-        merge = merge or (key == "event_faults" and isinstance(value, Mapping) and isinstance(old, Mapping))
-        result[key] = _merged(old, value) if merge and isinstance(old, Mapping) else value
+        if key in _MERGED and isinstance(old, Mapping) and isinstance(value, Mapping):
+            result[key] = {**old, **value}
+        else:
+            result[key] = value
     return result
 
 
 def _message(text: str) -> str:
-    """msgspec's "…  - at `$.seconds.Submitted`", turned round to "seconds.Submitted: …"."""
+    """Turn "… - at `$.seconds.Submitted`", as msgspec words it, round to "seconds.Submitted: …"."""
     match = re.fullmatch(r"(?s)(?P<what>.*) - at `\$\.?(?P<where>.*)`", text)
     if match is None or not match["where"]:
         return text if match is None else match["what"]

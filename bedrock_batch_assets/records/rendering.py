@@ -6,7 +6,6 @@ once, and a record costs one JSON escape per placeholder and one join: no dict, 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -28,7 +27,6 @@ EMBEDDING_COLUMN = "input_text"
 
 # "r" and ten digits: the oldest documentation of batch inference asks for 11 alphanumeric characters.
 _ID_DIGITS = 10
-_ID = re.compile(r"r([0-9]{10})", re.ASCII)
 _POWERS_OF_TEN = 10 ** np.arange(_ID_DIGITS - 1, -1, -1, dtype=np.int64)
 
 # Rows that are worked on together: few enough for their texts to stay in the processor's cache (measured).
@@ -50,8 +48,10 @@ def record_id(row: int) -> str:
 
 def row_of(identifier: str | None) -> int | None:
     """The row that a record id belongs to, or None if the id is not of `record_id`'s making."""
-    match = _ID.fullmatch(identifier) if identifier is not None else None
-    return int(match[1]) if match else None
+    if identifier is None or len(identifier) != 1 + _ID_DIGITS or identifier[0] != "r":
+        return None
+    digits = identifier[1:]
+    return int(digits) if digits.isascii() and digits.isdigit() else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,5 +57,9 @@ def asset_backfill(assets: Sequence[str], partitions: Sequence[str], tags: dict[
 
     subset = chunks.empty_subset().with_partition_keys(partitions)
     return dg.RunRequest.for_asset_graph_subset(
-        AssetGraphSubset(set(), {AssetKey(asset): subset for asset in assets}), tags=tags
+        AssetGraphSubset(
+            non_partitioned_asset_keys=set(),
+            partitions_subsets_by_asset_key={AssetKey(asset): subset for asset in assets},
+        ),
+        tags=tags,
     )

@@ -119,7 +119,7 @@ def _explained(dataset_id: str, split: str) -> Iterator[None]:
 
     # The transport's errors are those of the HTTP library that the hub's client is built on (requests, httpx, ...), and
     # its own derive from them and from OSError.
-    transport_errors: tuple[type[Exception], ...] = HfHubHTTPError.__bases__  # type: ignore[assignment]
+    unreachable: tuple[type[BaseException], ...] = (OSError, OfflineModeIsEnabled, *HfHubHTTPError.__bases__)
     local = Path(dataset_id).expanduser().is_dir()
     try:
         yield
@@ -134,7 +134,7 @@ def _explained(dataset_id: str, split: str) -> Iterator[None]:
         raise RequestError(
             f"The dataset {dataset_id!r} holds no data files that can be read ({_first_line(error)}): check dataset_id."
         ) from error
-    except (OSError, OfflineModeIsEnabled, *transport_errors) as error:
+    except unreachable as error:
         if local:
             raise RequestError(f"The dataset folder {dataset_id!r} cannot be read ({_first_line(error)}).") from error
         raise ConfigurationError(
@@ -154,7 +154,7 @@ def _explain_value_error(dataset_id: str, split: str, message: str) -> str:
         names = re.findall(r"\[.*?\]", message, re.DOTALL)
         listed = names[0].strip("[]") if names else "see its page"
         return (
-            f"The dataset {dataset_id!r} has several configurations ({listed}): write dataset_id as "
+            f"The dataset {dataset_id!r} has several configurations ({listed}): name one of them, as in "
             "'owner/name:configuration'."
         )
     return f"The dataset {dataset_id!r} cannot be read ({message.strip().splitlines()[0].rstrip('.')})."

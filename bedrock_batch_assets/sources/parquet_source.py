@@ -54,11 +54,13 @@ class ParquetSource:
                 try:
                     for batch in _read(file):
                         yield self._aligned(batch)
-                except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
-                    if isinstance(error, OSError) and not isinstance(error, pa.ArrowException):
-                        # pyarrow reports damaged pages as plain OSError.
-                        raise RequestError(f"{name} is damaged ({_first_line(error)}): write it again.") from error
+                except pa.ArrowException as error:
                     raise RequestError(f"{name} cannot be read as Parquet ({_first_line(error)}).") from error
+                except OSError as error:
+                    # pyarrow reports damaged pages so; errors of the network have a class or a number of their own.
+                    if type(error) is not OSError or error.errno is not None:
+                        raise
+                    raise RequestError(f"{name} is damaged ({_first_line(error)}): write it again.") from error
 
     def _open(self, name: str) -> pq.ParquetFile:
         file = self._open_file(name)

@@ -14,9 +14,9 @@ from botocore.exceptions import ClientError
 from bedrock_batch_assets.errors import RequestError
 from bedrock_batch_assets.storage.range_reader import RangeReader
 from bedrock_batch_assets.storage.s3_errors import (
+    AccessDeniedError,
     BucketNotFoundError,
     ObjectNotFoundError,
-    error_code,
     s3_errors_explained,
 )
 
@@ -29,8 +29,8 @@ __all__ = ["BucketNotFoundError", "ObjectInfo", "ObjectNotFoundError", "ObjectSt
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 # Amazon S3 User Guide, "Naming Amazon S3 objects": at most 1,024 bytes of UTF-8.
 _MAX_KEY_BYTES = 1_024
-# DeleteObjects takes at most 1,000 keys (Amazon S3 API Reference).
-_DELETE_BATCH = 1_000
+# ListObjectsV2 gives at most 1,000 keys, and DeleteObjects takes so many (Amazon S3 API Reference).
+_KEYS_PER_REQUEST = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,16 +157,21 @@ class ObjectStore:
             BucketNotFoundError: There is no such bucket.
         """
         try:
-            self.client.head_bucket(Bucket=self.bucket)
-        except ClientError as error:
-            # A 403 or 301 proves that the bucket is there, and is not what was asked for.
-            if error_code(error) in {"404", "NoSuchBucket"}:
-                raise BucketNotFoundError(f"The bucket {self.bucket!r} does not exist: check its name.") from error
+            with s3_errors_explained("s3:ListBucket", self.bucket):
+                self.client.head_bucket(Bucket=self.bucket)
+        except ObjectNotFoundError as error:
+            raise BucketNotFoundError(f"The bucket {self.bucket!r} does not exist: check its name.") from error
+        except AccessDeniedError:
+            # It is there, and what is done with its objects may be allowed all the same.
+            return
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Every object under a prefix, sorted by key (in UTF-8), a thousand a request."""
         with s3_errors_explained("s3:ListBucket", self.bucket, prefix):
-            for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
+            pages = self.client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.bucket, Prefix=prefix, PaginationConfig={"PageSize": _KEYS_PER_REQUEST}
+            )
+            for page in pages:
                 for item in page.get("Contents", []):
                     yield ObjectInfo(item["Key"], item["Size"], item["ETag"], item["LastModified"])
 
@@ -191,8 +196,8 @@ class ObjectStore:
             raise ValueError("an empty prefix would delete the whole bucket")
         deleted = 0
         keys = [info.key for info in self.list(prefix)]
-        for start in range(0, len(keys), _DELETE_BATCH):
-            some = keys[start : start + _DELETE_BATCH]
+        for start in range(0, len(keys), _KEYS_PER_REQUEST):
+            some = keys[start : start + _KEYS_PER_REQUEST]
             with s3_errors_explained("s3:DeleteObject", self.bucket, prefix):
                 answer = self.client.delete_objects(
                     Bucket=self.bucket, Delete={"Objects": [{"Key": key} for key in some], "Quiet": True}

@@ -28,6 +28,10 @@ class BucketNotFoundError(ConfigurationError):
     """The bucket is not there."""
 
 
+class AccessDeniedError(ConfigurationError):
+    """The credentials are known, and the action is not allowed to them."""
+
+
 class ObjectChangedError(ConfigurationError):
     """The object was replaced while it was being read."""
 
@@ -67,8 +71,9 @@ def s3_errors_explained(action: str, bucket: str, key: str = "") -> Iterator[Non
     Raises:
         ObjectNotFoundError: The object is missing.
         BucketNotFoundError: The bucket is missing.
+        AccessDeniedError: The action is not allowed.
         ObjectChangedError: The object is no longer the one that was opened.
-        ConfigurationError: Access is denied, credentials are missing or wrong, or the endpoint cannot be reached.
+        ConfigurationError: Credentials are missing or wrong, or the endpoint cannot be reached.
     """
     try:
         yield
@@ -96,20 +101,15 @@ def s3_errors_explained(action: str, bucket: str, key: str = "") -> Iterator[Non
         ) from error
 
 
-def error_code(error: ClientError) -> str:
-    """S3's code of the error, or the bare HTTP status where the answer had no body."""
-    return str(error.response.get("Error", {}).get("Code", ""))
-
-
 def _explain(error: ClientError, action: str, bucket: str, key: str) -> ConfigurationError | None:
-    code = error_code(error)
+    code = str(error.response.get("Error", {}).get("Code", ""))
     uri = _uri(bucket, key)
     if code == "NoSuchBucket":
         return BucketNotFoundError(f"The bucket {bucket!r} does not exist ({action} on {uri}): check its name.")
     if code in _MISSING_OBJECT:
         return ObjectNotFoundError(f"{uri} does not exist ({action}): check the bucket and the key.")
     if code in _DENIED:
-        return ConfigurationError(
+        return AccessDeniedError(
             f"Access to {uri} is denied: allow {action} on it to the role or user that runs this"
             f"{', and the use of its KMS key' if 'kms' in str(error).lower() else ''}."
         )

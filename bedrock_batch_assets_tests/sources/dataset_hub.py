@@ -10,7 +10,7 @@ import threading
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -27,18 +27,13 @@ class DatasetHub:
 
             def do_HEAD(self) -> None:
                 hub.requests.append(f"HEAD {self.path}")
-                self._answer(*hub._find(datasets, denied, "HEAD", self.path, b""), with_body=False)
+                self._answer(*hub._find(datasets, denied, self.path), with_body=False)
 
             def do_GET(self) -> None:
                 hub.requests.append(f"GET {self.path}")
-                self._answer(*hub._find(datasets, denied, "GET", self.path, b""))
+                self._answer(*hub._find(datasets, denied, self.path))
 
-            def do_POST(self) -> None:
-                hub.requests.append(f"POST {self.path}")
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                self._answer(*hub._find(datasets, denied, "POST", self.path, body))
-
-            def log_message(self, format: str, *args: object) -> None:
+            def log_message(self, *args: object) -> None:
                 """Quiet."""
 
             def _answer(self, status: int, headers: dict[str, str], body: bytes, with_body: bool = True) -> None:
@@ -71,7 +66,7 @@ class DatasetHub:
 
     @staticmethod
     def _find(
-        datasets: Mapping[str, Mapping[str, bytes]], denied: frozenset[str], method: str, target: str, body: bytes
+        datasets: Mapping[str, Mapping[str, bytes]], denied: frozenset[str], target: str
     ) -> tuple[int, dict[str, str], bytes]:
         path = unquote(urlsplit(target).path)
         dataset = next((name for name in (*datasets, *denied) if f"datasets/{name}/" in path + "/"), None)
@@ -98,18 +93,11 @@ class DatasetHub:
             return _json({"_id": "1", "id": dataset, "sha": COMMIT, "private": False, "tags": [], "siblings": siblings})
         if rest[0] == "tree":
             return _json(_tree(files, "/".join(rest[2:])))
-        if rest[0] == "paths-info" and method == "POST":
-            wanted = parse_qs(body.decode())["paths"] if b"paths=" in body else json.loads(body)["paths"]
-            return _json([_entry(name, files) for name in wanted if _exists(name, files)])
         return 404, {"X-Error-Code": "EntryNotFound"}, b""
 
 
 def _json(value: object) -> tuple[int, dict[str, str], bytes]:
     return 200, {"Content-Type": "application/json"}, json.dumps(value).encode()
-
-
-def _exists(path: str, files: Mapping[str, bytes]) -> bool:
-    return any(name == path or name.startswith(path + "/") for name in files)
 
 
 def _entry(path: str, files: Mapping[str, bytes]) -> dict[str, object]:

@@ -57,10 +57,12 @@ def answer(call: Call) -> Answer:
     body = read_body(call, Body, "fields")
     if body.anthropic_version != "bedrock-2023-05-31":
         raise BodyError("anthropic_version: Input should be 'bedrock-2023-05-31'")
-    check_roles([m.role for m in body.messages], "messages: first message must use the \"user\" role")
+    check_roles([m.role for m in body.messages], 'messages: first message must use the "user" role')
     check_sampling(call, body.temperature, body.top_p)
     blocks = [body.system, *(message.content for message in body.messages)]
-    if call.batch and any(isinstance(part, list) and any("cache_control" in block for block in part) for part in blocks):
+    if call.batch and any(
+        isinstance(part, list) and any("cache_control" in block for block in part) for part in blocks
+    ):
         raise BodyError("You invoked an unsupported model or your request did not allow prompt caching.")
     if call.batch and body.tools:
         raise BodyError("tools: Tool use is not supported in batch inference")
@@ -95,9 +97,11 @@ def check_sampling(call: Call, temperature: Number | None, top_p: Number | None)
     """
     check_range("temperature", temperature, 0, 1)
     check_range("top_p", top_p, 0, 1)
+    if temperature is None and top_p is None:
+        return
     model_id = call.model.id
-    if any(part in model_id for part in _NEITHER) and (temperature is not None or top_p is not None):
+    if any(part in model_id for part in _NEITHER):
         name = "temperature" if temperature is not None else "top_p"
         raise BodyError(f"`{name}` is not supported by this model.")
-    if any(part in model_id for part in _ONE_OF_TWO) and temperature is not None and top_p is not None:
+    if temperature is not None and top_p is not None and any(part in model_id for part in _ONE_OF_TWO):
         raise BodyError("`temperature` and `top_p` cannot both be specified for this model. Please use only one.")

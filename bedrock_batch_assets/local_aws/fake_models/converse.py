@@ -118,6 +118,7 @@ def answer(call: Call) -> Answer:
 
 @cache
 def _empty_content_block() -> dict[str, None]:
-    shape = operation("bedrock-runtime", "Converse").output_shape
+    # botocore does not say which kind of shape a member is.
+    shape: Any = operation("bedrock-runtime", "Converse").output_shape
     block = shape.members["output"].members["message"].members["content"].member
     return dict.fromkeys(block.members)

@@ -6,8 +6,9 @@ from typing import Literal
 
 # English text has about four characters to a token (Anthropic's and Amazon's own rule of thumb).
 CHARACTERS_PER_TOKEN = 4
-# Of a long prompt, only so many characters at each end are looked at.
+# Of a long prompt, only so many characters at each end are looked at, and fewer for what the answer is about.
 _LOOKED_AT = 1500
+_TOPICS_FROM = 300
 
 _POSITIVE = re.compile(
     r"\b(love[ds]?|great|excellent|amazing|wonderful|best|good|happy|perfect|enjoy\w*|fantastic|recommend\w*|"
@@ -19,15 +20,15 @@ _NEGATIVE = re.compile(
     r"never again|refund\w*|slow|ugly|fail\w*|dull)\b",
     re.IGNORECASE,
 )
-_SENTIMENT = re.compile(r"\bsentiment\b|positive\W{1,5}(or\W|negative|neutral)", re.IGNORECASE)
-_JOKE = re.compile(r"\bjokes?\b", re.IGNORECASE)
 _WORD = re.compile(r"[^\W\d_][\w'-]{3,}")
 _COMMON = frozenset(
-    "this that with from have what when where which your please answer following about would should could their "
-    "there these those them then than into only just also make write give tell text question prompt response user "
-    "assistant instructions input output short sentence words human system begin_of_text start_header_id inst "
-    "end_header_id eot_id explain describe using does will must they were been being over such very more most some "
-    "each other between step steps think".split()
+    """
+    about also answer assistant been begin_of_text being between could describe does each end_header_id
+    eot_id explain following from give have human input inst instructions into just make more most must
+    only other output over please prompt question response sentence short should some start_header_id
+    step steps such system tell text than that their them then there these they think this those user
+    using very were what when where which will with words would write your
+    """.split()  # noqa: SIM905
 )
 _JOKES = (
     "Why did the {0} sit down? It had heard that a good joke about {0} needs time.",
@@ -95,10 +96,11 @@ def write(prompt: str, seed: int, max_tokens: int, stop: list[str] | None = None
 def compose(prompt: str, seed: int) -> str:
     """The whole answer to a prompt: a sentiment, a joke, or a few sentences about its words."""
     seen = prompt if len(prompt) <= 2 * _LOOKED_AT else f"{prompt[:_LOOKED_AT]} {prompt[-_LOOKED_AT:]}"
-    if _SENTIMENT.search(seen):
+    lowered = seen.lower()
+    if "sentiment" in lowered or ("positive" in lowered and "negative" in lowered):
         return _sentiment(seen)
-    first, second, third = _topics(seen)
-    if _JOKE.search(seen):
+    first, second, third = _topics(seen[-_TOPICS_FROM:])
+    if "joke" in lowered:
         return _JOKES[seed % len(_JOKES)].format(first, second)
     sentences = [_OPENINGS[seed % 4].format(first)]
     if seed & 16:
@@ -108,7 +110,7 @@ def compose(prompt: str, seed: int) -> str:
 
 
 def _sentiment(text: str) -> str:
-    # The instruction itself often says "positive or negative", which is not in either word list.
+    # An instruction that says "positive or negative" counts for neither: these words are in no list.
     good, bad = len(_POSITIVE.findall(text)), len(_NEGATIVE.findall(text))
     if good == bad:
         return "neutral"

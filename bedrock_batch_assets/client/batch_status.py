@@ -1,0 +1,262 @@
+"""The true state of a batch, put together from what Dagster, S3 and Bedrock say about it."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from bedrock_batch_assets.client.webserver import Backfill, Materialization, Run
+from bedrock_batch_assets.jobs.state import JobState
+from bedrock_batch_assets.partitions import chunk_key
+from bedrock_batch_assets.storage.manifests import BatchManifest, TableManifest
+from bedrock_batch_assets.tags import BATCH_TAG, JOB_ARN_TAG, VERSION_TAG
+
+
+class ChunkState(StrEnum):
+    """What is true of one chunk, for the batch's input as it is now."""
+
+    waiting = "waiting"
+    queued = "queued"
+    running = "running"
+    succeeded = "succeeded"
+    failed = "failed"
+    canceled = "canceled"
+
+
+class BatchState(StrEnum):
+    """What is true of the whole batch."""
+
+    new = "new"  # a partition, and nothing else
+    reading = "reading input"
+    waiting = "waiting"  # the sensor is about to ask for its chunks, or for its table
+    running = "running"
+    done = "done"
+    failed = "failed"
+    canceled = "canceled"
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing more happens unless a person does something."""
+        return self in {BatchState.done, BatchState.failed, BatchState.canceled}
+
+
+class TableState(StrEnum):
+    """What is true of the result table on S3."""
+
+    none = "none"
+    current = "current"
+    earlier = "of an earlier input"
+
+
+@dataclass(frozen=True)
+class BatchFacts:
+    """What was found out about one batch.
+
+    `manifest` and `table` are from S3. `runs` are newest first; `input`, `parts` (by chunk key) and
+    `table_event` are the latest materializations; `jobs` are by ARN, and may be empty where Bedrock was not asked.
+    """
+
+    batch: str
+    manifest: BatchManifest | None = None
+    table: TableManifest | None = None
+    runs: Sequence[Run] = ()
+    backfills: Sequence[Backfill] = ()
+    input: Materialization | None = None
+    parts: Mapping[str, Materialization] = field(default_factory=dict)
+    table_event: Materialization | None = None
+    jobs: Mapping[str, JobState] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class BatchStatus:
+    """The state of one batch. Counts are rows (records), but for chunks and tokens."""
+
+    batch: str
+    state: BatchState
+    model_id: str | None = None
+    version: str | None = None
+    input_run: str | None = None
+    rows: int = 0
+    rows_done: int = 0
+    chunks: Mapping[ChunkState, int] = field(default_factory=dict)
+    jobs: Mapping[str, int] = field(default_factory=dict)
+    table: TableState = TableState.none
+    table_version: str | None = None
+    records: Mapping[str, int] = field(default_factory=dict)
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    failed_chunks: Sequence[str] = ()
+    failed_run: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The status as plain data."""
+        return {
+            "batch": self.batch,
+            "state": self.state.value,
+            "model_id": self.model_id,
+            "version": self.version,
+            "rows": self.rows,
+            "rows_done": self.rows_done,
+            "chunks": {state.value: self.chunks.get(state, 0) for state in ChunkState},
+            "jobs": dict(self.jobs),
+            "result_table": self.table.value,
+            "result_table_version": self.table_version,
+            "records": dict(self.records),
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+            "failed_chunks": list(self.failed_chunks),
+            "failed_run": self.failed_run,
+        }
+
+
+def batch_status(facts: BatchFacts) -> BatchStatus:
+    """Judge the facts about a batch."""
+    manifest = facts.manifest
+    table, records, tokens = _table(facts)
+    if manifest is None:
+        state, failed_run = _state_without_input(facts)
+        return BatchStatus(facts.batch, state, failed_run=failed_run)
+    keys = [chunk_key(facts.batch, index) for index in range(len(manifest.chunks))]
+    states = chunk_states(facts)
+    jobs = _jobs_in_flight(facts)
+    rows_done = 0
+    for key, entry in zip(keys, manifest.chunks, strict=True):
+        if states[key] is ChunkState.succeeded:
+            rows_done += entry.row_count
+        elif key in jobs:
+            rows_done += min(jobs[key].processed or 0, entry.row_count)
+    state, failed_run = _state(facts, manifest, states)
+    failed = [key for key in keys if states[key] is ChunkState.failed]
+    return BatchStatus(
+        batch=facts.batch,
+        state=state,
+        model_id=manifest.model_id,
+        version=manifest.version,
+        input_run=facts.input.run_id if facts.input else None,
+        rows=manifest.row_count,
+        rows_done=rows_done,
+        chunks=Counter(states.values()),
+        jobs=Counter(job.status for job in jobs.values()),
+        table=table,
+        table_version=facts.table.version if facts.table else None,
+        records=records,
+        input_tokens=tokens[0],
+        output_tokens=tokens[1],
+        failed_chunks=failed,
+        failed_run=failed_run,
+    )
+
+
+def chunk_states(facts: BatchFacts) -> dict[str, ChunkState]:
+    """The state of each chunk, by chunk key, for the input as it is now."""
+    manifest = facts.manifest
+    if manifest is None:
+        return {}
+    runs: dict[str, list[Run]] = {}
+    for run in facts.runs:
+        runs.setdefault(run.partition or "", []).append(run)
+    states: dict[str, ChunkState] = {}
+    for index, entry in enumerate(manifest.chunks):
+        key = chunk_key(facts.batch, index)
+        part = facts.parts.get(key)
+        is_current = part is not None and part.version == entry.version
+        states[key] = _chunk_state(runs.get(key, []), facts, manifest.version, is_current=is_current)
+    return states
+
+
+def active_runs(facts: BatchFacts) -> list[Run]:
+    """Runs of the batch that have not ended."""
+    return [run for run in facts.runs if run.active]
+
+
+def active_backfills(facts: BatchFacts) -> list[Backfill]:
+    """Backfills of the batch that may still start runs."""
+    return [backfill for backfill in facts.backfills if backfill.active and backfill.tags.get(BATCH_TAG) == facts.batch]
+
+
+def _chunk_state(runs: Sequence[Run], facts: BatchFacts, version: str, *, is_current: bool) -> ChunkState:
+    active = [run for run in runs if run.active]
+    if active:
+        is_queued = all(run.status in {"QUEUED", "NOT_STARTED", "MANAGED"} or run.to_be_retried for run in active)
+        return ChunkState.queued if is_queued else ChunkState.running
+    if is_current:
+        return ChunkState.succeeded
+    # How it ended counts only if that was for this input: an earlier input's end says nothing about this one.
+    since = facts.input.at if facts.input else 0.0
+    for run in runs:
+        is_of_this_input = run.tags.get(VERSION_TAG, version) == version and (run.ended_at or run.created_at) >= since
+        if is_of_this_input:
+            return {"FAILURE": ChunkState.failed, "CANCELED": ChunkState.canceled}.get(run.status, ChunkState.waiting)
+    return ChunkState.waiting
+
+
+def _table(facts: BatchFacts) -> tuple[TableState, dict[str, int], tuple[int | None, int | None]]:
+    if facts.table is None or facts.manifest is None:
+        return TableState.none, {}, (None, None)
+    total = facts.table.total
+    is_current = facts.table.version == facts.manifest.version
+    return (
+        TableState.current if is_current else TableState.earlier,
+        total.statuses(),
+        (total.input_tokens, total.output_tokens),
+    )
+
+
+def _state_without_input(facts: BatchFacts) -> tuple[BatchState, str | None]:
+    run = next((run for run in facts.runs if "input_dataset" in run.assets), None)
+    if run is None:
+        return BatchState.new, None
+    if run.active:
+        return BatchState.reading, None
+    if run.status == "FAILURE":
+        return BatchState.failed, run.id
+    return (BatchState.canceled if run.status == "CANCELED" else BatchState.new), None
+
+
+def _state(
+    facts: BatchFacts, manifest: BatchManifest, states: Mapping[str, ChunkState]
+) -> tuple[BatchState, str | None]:
+    active = active_runs(facts)
+    if any("input_dataset" in run.assets for run in active):
+        return BatchState.reading, None
+    backfills = [
+        item for item in active_backfills(facts) if item.tags.get(VERSION_TAG, manifest.version) == manifest.version
+    ]
+    if active or backfills:
+        return BatchState.running, None
+    counts = Counter(states.values())
+    if counts[ChunkState.failed]:
+        failed = {key for key, state in states.items() if state is ChunkState.failed}
+        run = next((run for run in facts.runs if run.partition in failed and run.status == "FAILURE"), None)
+        return BatchState.failed, run.id if run else None
+    if counts[ChunkState.canceled]:
+        return BatchState.canceled, None
+    if counts[ChunkState.waiting]:
+        return BatchState.waiting, None
+    return _state_of_table(facts, manifest)
+
+
+def _state_of_table(facts: BatchFacts, manifest: BatchManifest) -> tuple[BatchState, str | None]:
+    """The batch's state when all of its parts are in and nothing runs."""
+    newest_part = max((part.at for part in facts.parts.values()), default=0.0)
+    event = facts.table_event
+    if event is not None and event.version == manifest.version and event.at >= newest_part:
+        return BatchState.done, None
+    run = next((run for run in facts.runs if "result_table" in run.assets), None)
+    if run is not None and run.created_at >= newest_part:
+        if run.status == "FAILURE":
+            return BatchState.failed, run.id
+        if run.status == "CANCELED":
+            return BatchState.canceled, None
+    return BatchState.waiting, None
+
+
+def _jobs_in_flight(facts: BatchFacts) -> dict[str, JobState]:
+    """The jobs that running runs own, by chunk key."""
+    found: dict[str, JobState] = {}
+    for run in facts.runs:
+        job = facts.jobs.get(run.tags.get(JOB_ARN_TAG, ""))
+        if run.active and job is not None and run.partition is not None:
+            found.setdefault(run.partition, job)
+    return found

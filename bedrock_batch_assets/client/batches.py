@@ -1,0 +1,281 @@
+"""Batches, as a person sees them: launched, followed to their end, looked at, cancelled."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from bedrock_batch_assets.client.batch_status import (
+    BatchFacts,
+    BatchState,
+    BatchStatus,
+    active_backfills,
+    active_runs,
+    batch_status,
+)
+from bedrock_batch_assets.client.request_file import run_config
+from bedrock_batch_assets.client.webserver import Backfill, Run, UnreachableError, Webserver
+from bedrock_batch_assets.errors import BatchError, RequestError
+from bedrock_batch_assets.jobs.service import BedrockBatchJobs
+from bedrock_batch_assets.jobs.state import JobState
+from bedrock_batch_assets.partitions import chunk_key
+from bedrock_batch_assets.storage.resource import BatchStorage, NotMaterializedError
+from bedrock_batch_assets.tags import JOB_ARN_TAG
+
+if TYPE_CHECKING:
+    from bedrock_batch_assets.request import BatchRequest
+    from bedrock_batch_assets.storage.manifests import TableManifest
+
+# Looks at a batch: a twentieth of the time waited so far, so that a batch of seconds is noticed at once and one of
+# hours costs little.
+MIN_POLL_SECONDS = 1.0
+MAX_POLL_SECONDS = 15.0
+# A webserver that is restarted is back by then.
+UNREACHABLE_GRACE_SECONDS = 120.0
+# The sensor asks for a new input's chunks within 5 s; a cancelled batch is watched for so long beyond the moment in
+# which nothing of it was left, where its input is younger than a minute.
+SETTLE_SECONDS = 10.0
+YOUNG_INPUT_SECONDS = 60.0
+
+
+class BatchFailedError(BatchError):
+    """The batch ended without a result table. The message says why."""
+
+
+@dataclass(frozen=True)
+class Cancellation:
+    """What cancelling a batch came to. `jobs` are their states by ARN; `left` names what has not ended in time."""
+
+    batch: str
+    backfills: Sequence[str] = ()
+    runs: Sequence[str] = ()
+    jobs: dict[str, str] = field(default_factory=dict)
+    left: Sequence[str] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The outcome as plain data."""
+        return {
+            "batch": self.batch,
+            "backfills_cancelled": list(self.backfills),
+            "runs_ended": list(self.runs),
+            "jobs": self.jobs,
+            "not_ended": list(self.left),
+        }
+
+
+class Batches:
+    """All batches of one platform.
+
+    Args:
+        webserver: Its Dagster.
+        storage: Its bucket.
+        jobs: Its Bedrock.
+        sleep: Time, for tests.
+        now: Seconds of a clock that only goes forward, for tests.
+    """
+
+    def __init__(
+        self,
+        webserver: Webserver,
+        storage: BatchStorage,
+        jobs: BedrockBatchJobs,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.webserver = webserver
+        self.storage = storage
+        self.jobs = jobs
+        self._sleep = sleep
+        self._now = now
+
+    def launch(self, batch: str, request: "BatchRequest") -> str:
+        """Start a batch, as the UI does: add its partition, materialize its input. Returns the run's id.
+
+        Raises:
+            RequestError: Dagster finds that the request does not fit.
+            UnreachableError: Dagster does not answer.
+        """
+        self.webserver.code_location()
+        self.webserver.add_batch(batch)
+        return self.webserver.launch_input(batch, run_config(request))
+
+    def follow(self, batch: str, run_id: str) -> Iterator[BatchStatus]:
+        """The batch's state, again and again, until the table of the input that run `run_id` reads is there.
+
+        Tables of earlier launches do not count: the input has to be that run's, the table has to carry its version
+        and to be newer than all of its parts. The last state is `done`.
+
+        Raises:
+            BatchFailedError: The batch failed, was cancelled, or was launched again meanwhile.
+            UnreachableError: Dagster or AWS did not answer for two minutes.
+        """
+        started = self._now()
+        answered = started
+        while True:
+            try:
+                status, run_id = self._step(batch, run_id)
+                answered = self._now()
+            except UnreachableError:
+                if self._now() - answered > UNREACHABLE_GRACE_SECONDS:
+                    raise
+            else:
+                yield status
+                if status.state is BatchState.done:
+                    return
+            self._sleep(min(MAX_POLL_SECONDS, max(MIN_POLL_SECONDS, (self._now() - started) / 20)))
+
+    def status(self, batch: str, *, with_jobs: bool = True) -> BatchStatus:
+        """The state of one batch.
+
+        Raises:
+            RequestError: There is no such batch.
+        """
+        status = batch_status(self.facts(batch, with_jobs=with_jobs))
+        if status.state is BatchState.new and batch not in self.webserver.batch_keys():
+            raise RequestError(f"There is no batch {batch!r}: `bedrock-batch status` lists all of them.")
+        return status
+
+    def statuses(self) -> list[BatchStatus]:
+        """The state of all batches, oldest first."""
+        keys = self.webserver.batch_keys()
+        backfills = self.webserver.backfills()
+        self.storage.client("s3")
+        self.jobs.client("bedrock")
+        with ThreadPoolExecutor(max_workers=4) as pool:
+            return list(pool.map(lambda key: batch_status(self.facts(key, backfills=backfills)), keys))
+
+    def facts(self, batch: str, *, with_jobs: bool = True, backfills: Sequence[Backfill] | None = None) -> BatchFacts:
+        """Everything that the state of a batch depends on."""
+        manifest = self.storage.find_batch_manifest(batch)
+        keys = [chunk_key(batch, index) for index in range(len(manifest.chunks))] if manifest else []
+        # The parts are read after the runs: a run that ended in between has left its part then.
+        found = self.webserver.runs(batch)
+        inputs = self.webserver.materializations("input_dataset", [batch])
+        oldest_active = min((run.created_at for run in found), default=0.0)
+        return BatchFacts(
+            batch=batch,
+            manifest=manifest,
+            table=self._table(batch),
+            runs=found,
+            # A backfill is made after the run that reads its input.
+            backfills=self.webserver.backfills(oldest_active) if backfills is None else backfills,
+            input=inputs.get(batch),
+            parts=self.webserver.materializations("result_parts", keys),
+            table_event=self.webserver.materializations("result_table", [batch]).get(batch),
+            jobs=self._jobs(batch, found) if with_jobs else {},
+        )
+
+    def cancel(self, batch: str, *, timeout: float) -> Iterator[Cancellation]:
+        """End everything that goes on for the batch; its runs stop their jobs. What has come in stays.
+
+        Yields what has happened so far after each look, and lastly the outcome.
+
+        Args:
+            batch: The batch.
+            timeout: Seconds to wait for the end at most.
+
+        Raises:
+            RequestError: There is no such batch.
+        """
+        if batch not in self.webserver.batch_keys():
+            raise RequestError(f"There is no batch {batch!r}: `bedrock-batch status` lists all of them.")
+        deadline = self._now() + timeout
+        asked_runs: dict[str, Run] = {}
+        asked_backfills: dict[str, None] = {}
+        quiet_since: float | None = None
+        while True:
+            runs = self.webserver.runs(batch)
+            all_backfills = self.webserver.backfills(min((run.created_at for run in runs), default=0.0))
+            facts = BatchFacts(batch, runs=runs, backfills=all_backfills)
+            backfills, active = active_backfills(facts), active_runs(facts)
+            for backfill in backfills:
+                if backfill.status == "REQUESTED":
+                    self.webserver.cancel_backfill(backfill.id)
+                asked_backfills[backfill.id] = None
+            # A crashed run that is to be retried cannot be terminated; its backfill's end, or its retry's, is its own.
+            to_ask = [run for run in active if run.status != "CANCELING" and not run.to_be_retried]
+            self.webserver.terminate_runs([run.id for run in to_ask])
+            asked_runs.update({run.id: run for run in active})
+            left = [*(f"backfill {item.id}" for item in backfills), *(f"run {run.id}" for run in active)]
+            ended = [run_id for run_id in asked_runs if run_id not in {run.id for run in active}]
+            outcome = Cancellation(batch, list(asked_backfills), ended, left=left)
+            if left:
+                quiet_since = None
+            else:
+                quiet_since = self._now() if quiet_since is None else quiet_since
+                if self._now() - quiet_since >= self._settle_seconds(batch, runs):
+                    known = {run.id: run for run in runs}
+                    yield Cancellation(
+                        batch, outcome.backfills, ended, self._stopped([known.get(i, asked_runs[i]) for i in ended])
+                    )
+                    return
+            yield outcome
+            if self._now() >= deadline:
+                return
+            self._sleep(MIN_POLL_SECONDS)
+
+    def _step(self, batch: str, run_id: str) -> tuple[BatchStatus, str]:
+        run = self.webserver.run(run_id)
+        if run.active or run.retried_as:
+            return BatchStatus(batch, BatchState.reading), run.retried_as or run_id
+        if run.status == "FAILURE":
+            raise BatchFailedError(self.webserver.failure_of(run_id))
+        if run.status == "CANCELED":
+            raise BatchFailedError(f"The run that reads the input was cancelled: {self.webserver.run_link(run_id)}")
+        status = batch_status(self.facts(batch))
+        if status.input_run != run_id and status.state is not BatchState.reading:
+            raise BatchFailedError(
+                f"Batch {batch} was launched again by run {status.input_run}, so the table of this launch is not "
+                f"made. See: bedrock-batch status {batch}"
+            )
+        if status.state is BatchState.canceled:
+            raise BatchFailedError(f"Batch {batch} was cancelled. What has come in is kept.")
+        if status.state is BatchState.failed:
+            raise BatchFailedError(self._why_failed(status))
+        return status, run_id
+
+    def _why_failed(self, status: BatchStatus) -> str:
+        reason = self.webserver.failure_of(status.failed_run) if status.failed_run else "see the runs of its backfill"
+        link = f" {self.webserver.run_link(status.failed_run)}" if status.failed_run else ""
+        if not status.failed_chunks:
+            return f"Batch {status.batch} failed: {reason}{link}"
+        count = len(status.failed_chunks)
+        total = sum(status.chunks.values())
+        return (
+            f"Batch {status.batch} failed in {count} of {total} chunks; {status.failed_chunks[0]}: {reason}{link} "
+            "Launch the same request again to retry: finished chunks and jobs are kept."
+        )
+
+    def _table(self, batch: str) -> "TableManifest | None":
+        try:
+            return self.storage.table_manifest(batch)
+        except NotMaterializedError:
+            return None
+
+    def _jobs(self, batch: str, runs: Sequence[Run]) -> dict[str, JobState]:
+        """The states of the jobs that active runs own, by ARN."""
+        wanted = {run.tags[JOB_ARN_TAG] for run in runs if run.active and JOB_ARN_TAG in run.tags}
+        found: dict[str, JobState] = {}
+        if not wanted:
+            return found
+        for state in self.jobs.list(name_contains=batch):
+            if state.arn in wanted:
+                found[state.arn] = state
+                if len(found) == len(wanted):
+                    break
+        return found
+
+    def _stopped(self, runs: Sequence[Run]) -> dict[str, str]:
+        arns = [run.tags[JOB_ARN_TAG] for run in runs if JOB_ARN_TAG in run.tags]
+        return {arn: self.jobs.get(arn).status for arn in dict.fromkeys(arns)}
+
+    def _settle_seconds(self, batch: str, runs: Sequence[Run]) -> float:
+        """How long nothing must happen before the batch counts as ended."""
+        made = self.webserver.materializations("input_dataset", [batch]).get(batch)
+        if made is None or time.time() - made.at > YOUNG_INPUT_SECONDS:
+            return 0.0
+        # Its chunks were asked for already, or they are about to be.
+        asked = any(run.partition != batch and run.created_at >= made.at for run in runs)
+        return 0.0 if asked else SETTLE_SECONDS

@@ -1,0 +1,150 @@
+"""A local copy of a batch's outputs and results."""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bedrock_batch_assets.errors import BatchError
+
+if TYPE_CHECKING:
+    from bedrock_batch_assets.storage.objects import ObjectInfo, ObjectStore
+    from bedrock_batch_assets.storage.resource import BatchStorage
+
+# Each transfer of a large object uses threads of its own on top (boto3's default: 10).
+PARALLEL_DOWNLOADS = 8
+
+
+class UnsafeKeyError(BatchError):
+    """A key on S3 that would be written outside of the folder, or over something that is no file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """One object and the file that it becomes. `is_here`: the file has its size and time already."""
+
+    source: "ObjectInfo"
+    path: Path
+    is_here: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadPlan:
+    """What to fetch, and files of an earlier download that are no more on S3 (`surplus`)."""
+
+    folder: Path
+    downloads: Sequence[Download]
+    surplus: Sequence[Path]
+
+    @property
+    def wanted(self) -> list[Download]:
+        """Those that have to be fetched."""
+        return [item for item in self.downloads if not item.is_here]
+
+    @property
+    def size(self) -> int:
+        """Bytes to fetch."""
+        return sum(item.source.size for item in self.wanted)
+
+
+def plan_download(storage: "BatchStorage", batch: str, folder: Path) -> DownloadPlan:
+    """Compare what is on S3 with what is in `folder`; nothing is written.
+
+    The job outputs go to `folder/batch_outputs_json/`, the result files to `folder/batch_output_parquet/`.
+
+    Raises:
+        BatchError: There is nothing to download.
+        UnsafeKeyError: A key would leave the folder.
+    """
+    downloads: list[Download] = []
+    surplus: list[Path] = []
+    for prefix in (storage.layout.outputs_folder(batch), storage.layout.results_folder(batch)):
+        below = folder / prefix.removeprefix(storage.layout.prefix).split("/")[0]
+        found = [plan_one(info, prefix, below) for info in storage.objects.list(prefix) if not info.key.endswith("/")]
+        downloads.extend(found)
+        surplus.extend(_surplus(below, {item.path for item in found}))
+    if not downloads:
+        raise BatchError(f"There is nothing to download for batch {batch}: no job output and no result is on S3 yet.")
+    return DownloadPlan(folder, downloads, surplus)
+
+
+def plan_one(info: "ObjectInfo", prefix: str, folder: Path) -> Download:
+    """Where the object under `prefix` goes below `folder`, and whether it is there.
+
+    Raises:
+        UnsafeKeyError: The key would leave the folder, or names no file.
+    """
+    path = local_path(info.key.removeprefix(prefix), folder)
+    try:
+        known = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return Download(info, path, is_here=False)
+    is_here = known.st_size == info.size and int(known.st_mtime) == int(info.last_modified.timestamp())
+    return Download(info, path, is_here=is_here)
+
+
+def local_path(name: str, folder: Path) -> Path:
+    """`folder/name`, for a name that stays inside the folder.
+
+    Raises:
+        UnsafeKeyError: It would leave the folder: `..`, an absolute path, a link out of it; or it names no file.
+    """
+    parts = name.split("/")
+    # A backslash and a colon separate or name drives on Windows, and are in no key that this platform makes.
+    if any(part in {"", ".", ".."} or "\\" in part or "\0" in part or ":" in part for part in parts):
+        raise UnsafeKeyError(f"The object {name!r} has a name that cannot be a file below {folder}: rename it on S3.")
+    path = folder.joinpath(*parts)
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise UnsafeKeyError(f"The object {name!r} would be written outside of {folder}: a link there leads away.")
+    if path.is_dir():
+        raise UnsafeKeyError(f"The object {name!r} cannot be written: {path} is a folder.")
+    return path
+
+
+def run_download(
+    plan: DownloadPlan, objects: "ObjectStore", *, on_bytes: Callable[[int], None], delete_surplus: bool = False
+) -> None:
+    """Fetch what the plan wants; each file appears whole, or not at all.
+
+    Args:
+        plan: What to do.
+        objects: The bucket.
+        on_bytes: Called with the number of bytes that came in, from several threads.
+        delete_surplus: Delete files of an earlier download that are no more on S3.
+    """
+    with ThreadPoolExecutor(max_workers=PARALLEL_DOWNLOADS) as pool:
+        futures = [pool.submit(_fetch, item, objects, on_bytes) for item in plan.wanted]
+        try:
+            for future in futures:
+                future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    if delete_surplus:
+        for path in plan.surplus:
+            path.unlink(missing_ok=True)
+
+
+def _fetch(item: Download, objects: "ObjectStore", on_bytes: Callable[[int], None]) -> None:
+    from bedrock_batch_assets.storage.s3_errors import s3_errors_explained
+
+    part = item.path.with_name(f".{item.path.name}.{os.getpid()}.part")
+    try:
+        item.path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file, s3_errors_explained("s3:GetObject", objects.bucket, item.source.key):
+            objects.client.download_fileobj(objects.bucket, item.source.key, file, Callback=on_bytes)
+        seconds = item.source.last_modified.timestamp()
+        os.utime(part, (seconds, seconds))
+        part.replace(item.path)
+    except OSError as error:
+        raise BatchError(f"Cannot write {item.path}: {error.strerror}.") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _surplus(folder: Path, wanted: set[Path]) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path not in wanted)

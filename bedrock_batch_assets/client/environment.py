@@ -1,0 +1,19 @@
+"""The platform that the environment variables name, seen from a client."""
+
+import os
+
+from bedrock_batch_assets.client.batches import Batches
+from bedrock_batch_assets.client.webserver import Webserver
+from bedrock_batch_assets.jobs.service import ROLE_ARN_VARIABLE, BedrockBatchJobs
+from bedrock_batch_assets.storage.resource import BUCKET_VARIABLE, BatchStorage
+
+
+def storage_from_environment() -> BatchStorage:
+    """The bucket that BEDROCK_BATCH_BUCKET names, as the assets use it."""
+    return BatchStorage(bucket=os.environ.get(BUCKET_VARIABLE, ""))
+
+
+def batches_from_environment(url: str) -> Batches:
+    """The batches of the Dagster at `url`, and of the bucket and account of the environment."""
+    jobs = BedrockBatchJobs(role_arn=os.environ.get(ROLE_ARN_VARIABLE, ""))
+    return Batches(Webserver(url), storage_from_environment(), jobs)

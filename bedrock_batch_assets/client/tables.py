@@ -1,0 +1,98 @@
+"""What the client knows, as tables for a terminal."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from bedrock_batch_assets.client.batch_status import BatchStatus, ChunkState, TableState
+from bedrock_batch_assets.client.models import GRANTED, NOT_GRANTED, ModelOffer
+from bedrock_batch_assets.client.progress import in_words
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+# So many failed chunks are named.
+SHOWN_CHUNKS = 5
+_STATE_STYLES = {"done": "green", "failed": "red", "canceled": "yellow", "running": "cyan", "reading input": "cyan"}
+
+
+def status_table(statuses: Sequence[BatchStatus]) -> "Table":
+    """All batches, one line each."""
+    table = _table("batch", "state", "model")
+    table.add_column("chunks", justify="right")
+    table.add_column("records", justify="right")
+    table.add_column("result table")
+    for status in statuses:
+        total = sum(status.chunks.values())
+        done = status.chunks.get(ChunkState.succeeded, 0)
+        words = in_words(status)
+        table.add_row(
+            status.batch,
+            _state(status),
+            status.model_id or "",
+            f"{done} of {total}" + (f" ({words})" if words else "") if total else "",
+            f"{status.rows_done:,} of {status.rows:,}" if total else "",
+            status.table.value,
+        )
+    return table
+
+
+def status_details(status: BatchStatus) -> "Table":
+    """One batch, one line a fact."""
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    table.add_row("batch", status.batch)
+    table.add_row("state", _state(status))
+    if status.version is not None:
+        table.add_row("model", status.model_id or "")
+        table.add_row("input version", status.version)
+        table.add_row("records", f"{status.rows_done:,} of {status.rows:,}")
+        counts = ", ".join(f"{status.chunks[state]} {state.value}" for state in ChunkState if status.chunks.get(state))
+        table.add_row("chunks", counts)
+    if status.jobs:
+        table.add_row("jobs in flight", ", ".join(f"{count} {name}" for name, count in sorted(status.jobs.items())))
+    result = status.table.value
+    if status.table is TableState.earlier:
+        result += f" (version {status.table_version})"
+    table.add_row("result table", result)
+    if status.records:
+        table.add_row("record_status", ", ".join(f"{count:,} {name}" for name, count in status.records.items()))
+        table.add_row("tokens", f"{status.input_tokens or 0:,} in, {status.output_tokens or 0:,} out")
+    if status.failed_chunks:
+        more = len(status.failed_chunks) - SHOWN_CHUNKS
+        named = ", ".join(status.failed_chunks[:SHOWN_CHUNKS]) + (f" and {more} more" if more > 0 else "")
+        table.add_row("failed chunks", named)
+    if status.failed_run:
+        table.add_row("failed run", status.failed_run)
+    return table
+
+
+def models_table(offers: Sequence[ModelOffer]) -> "Table":
+    """Models, one line each."""
+    table = _table("provider", "model")
+    table.add_column("model_id in a request", overflow="fold")
+    table.add_column("access")
+    table.add_column("processor")
+    for offer in offers:
+        style = {GRANTED: "green", NOT_GRANTED: "red"}.get(offer.access, "dim")
+        name = offer.name + (" (legacy)" if offer.lifecycle == "LEGACY" else "")
+        processor = f"{offer.processor} ({offer.kind})" if offer.processor else "none"
+        table.add_row(offer.provider, name, "\n".join(offer.ids), f"[{style}]{offer.access}[/]", processor)
+    return table
+
+
+def _table(*columns: str) -> "Table":
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _state(status: BatchStatus) -> str:
+    style = _STATE_STYLES.get(status.state.value, "")
+    return f"[{style}]{status.state.value}[/]" if style else status.state.value

@@ -1,0 +1,522 @@
+"""Dagster's webserver, through the GraphQL API that its UI uses."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from bedrock_batch_assets.errors import BatchError, RequestError
+from bedrock_batch_assets.tags import BATCH_TAG
+
+URL_VARIABLE = "BEDROCK_BATCH_DAGSTER_URL"
+DEFAULT_URL = "http://127.0.0.1:3000"
+
+# A busy webserver on a small machine needs seconds for a query over hundreds of partitions.
+TIMEOUT_SECONDS = 60.0
+RUNS_PER_PAGE = 250
+BACKFILLS_PER_PAGE = 50
+
+# DagsterRunStatus: not ended yet. SUSPENDED waits on external work, without a process.
+ACTIVE_RUN_STATUSES = frozenset({"QUEUED", "NOT_STARTED", "MANAGED", "STARTING", "STARTED", "SUSPENDED", "CANCELING"})
+# BulkActionStatus: a backfill that may still start runs, or end some.
+ACTIVE_BACKFILL_STATUSES = frozenset({"REQUESTED", "CANCELING", "FAILING"})
+
+_DATA_VERSION_TAG = "dagster/data_version"
+_PARTITION_TAG = "dagster/partition"
+# On a run that crashed: the daemon will start it again; and, once it has, the new run's id.
+_WILL_RETRY_TAG = "dagster/will_retry"
+_RETRY_RUN_TAG = "dagster/auto_retry_run_id"
+
+
+class UnreachableError(BatchError):
+    """Dagster's webserver does not answer, or answers something else than Dagster does."""
+
+
+class DagsterRefusedError(BatchError):
+    """Dagster took the question and said no."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run: its tags, the names of its assets, and when it was made and ended (seconds since the epoch)."""
+
+    id: str
+    status: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+    assets: frozenset[str] = frozenset()
+    created_at: float = 0.0
+    ended_at: float | None = None
+
+    @property
+    def partition(self) -> str | None:
+        """The partition that the run works on."""
+        return self.tags.get(_PARTITION_TAG)
+
+    @property
+    def active(self) -> bool:
+        """Whether it has not ended, or crashed and the daemon is about to start it again."""
+        return self.status in ACTIVE_RUN_STATUSES or self.to_be_retried
+
+    @property
+    def to_be_retried(self) -> bool:
+        """Whether it crashed and the daemon is about to start it again."""
+        return self.status == "FAILURE" and self.tags.get(_WILL_RETRY_TAG) == "true" and self.retried_as is None
+
+    @property
+    def retried_as(self) -> str | None:
+        """The run that the daemon started in its place."""
+        return self.tags.get(_RETRY_RUN_TAG)
+
+
+@dataclass(frozen=True, slots=True)
+class Materialization:
+    """The latest materialization of one partition; `at` in seconds since the epoch."""
+
+    partition: str
+    run_id: str
+    at: float
+    version: str | None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Backfill:
+    """One backfill."""
+
+    id: str
+    status: str
+    tags: Mapping[str, str]
+    created_at: float = 0.0
+    error: str | None = None
+
+    @property
+    def active(self) -> bool:
+        """Whether it may still start runs."""
+        return self.status in ACTIVE_BACKFILL_STATUSES
+
+
+@dataclass(frozen=True, slots=True)
+class CodeLocation:
+    """Where the assets are loaded, as the API wants it named."""
+
+    name: str
+    repository: str
+
+    @property
+    def selector(self) -> dict[str, str]:
+        """A RepositorySelector."""
+        return {"repositoryName": self.repository, "repositoryLocationName": self.name}
+
+
+class Webserver:
+    """A Dagster webserver at `url`.
+
+    Every method raises `UnreachableError` where there is no webserver, and `DagsterRefusedError` where it answers
+    with an error of its own.
+    """
+
+    def __init__(self, url: str) -> None:
+        import requests
+
+        self.url = url.rstrip("/")
+        self._session = requests.Session()
+        self._location: CodeLocation | None = None
+
+    def query(self, document: str, variables: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Send one GraphQL document and return its `data`."""
+        import requests
+
+        try:
+            answer = self._session.post(
+                f"{self.url}/graphql",
+                json={"query": document, "variables": dict(variables or {})},
+                timeout=TIMEOUT_SECONDS,
+            )
+            body = answer.json()
+        except requests.exceptions.JSONDecodeError as error:
+            raise UnreachableError(
+                f"{self.url} answers (HTTP {answer.status_code}), but not as a Dagster webserver: check --url or "
+                f"{URL_VARIABLE}."
+            ) from error
+        except requests.exceptions.RequestException as error:
+            raise UnreachableError(
+                f"No Dagster webserver answers at {self.url}: start it with `make dev`, or set --url or {URL_VARIABLE}."
+            ) from error
+        if not isinstance(body, dict) or (body.get("data") is None and "errors" not in body):
+            raise UnreachableError(f"{self.url} is not a Dagster webserver: check --url or {URL_VARIABLE}.")
+        if body.get("errors"):
+            raise DagsterRefusedError(f"Dagster at {self.url} says: {body['errors'][0].get('message', body['errors'])}")
+        data: dict[str, Any] = body["data"]
+        return data
+
+    def code_location(self) -> CodeLocation:
+        """Where `input_dataset` is loaded.
+
+        Raises:
+            DagsterRefusedError: It is not: the location failed to load, or this is another Dagster.
+        """
+        if self._location is None:
+            data = self.query(_LOCATIONS)
+            nodes = data["assetNodes"]
+            if not nodes:
+                raise DagsterRefusedError(f"Dagster at {self.url} has no asset input_dataset. {_load_errors(data)}")
+            repository = nodes[0]["repository"]
+            self._location = CodeLocation(repository["location"]["name"], repository["name"])
+        return self._location
+
+    def batch_keys(self) -> list[str]:
+        """The batches, oldest first."""
+        self.code_location()
+        data = self.query(_PARTITION_KEYS)
+        return list(data["assetNodeOrError"]["partitionKeys"])
+
+    def add_batch(self, batch: str) -> bool:
+        """Add the batch's partition. False if it was there."""
+        answer = self.query(_ADD_PARTITION, {"key": batch, "repository": self.code_location().selector})
+        result = answer["addDynamicPartition"]
+        if result["__typename"] == "DuplicateDynamicPartitionError":
+            return False
+        _expect(result, "AddDynamicPartitionSuccess", f"Cannot add the partition {batch}")
+        return True
+
+    def launch_input(self, batch: str, config: Mapping[str, Any]) -> str:
+        """Materialize `input_dataset` for the batch and return the run's id.
+
+        Raises:
+            RequestError: Dagster finds that the config does not fit the asset.
+        """
+        params = {
+            "selector": {
+                **self.code_location().selector,
+                "jobName": "__ASSET_JOB",
+                "assetSelection": [{"path": ["input_dataset"]}],
+            },
+            "runConfigData": json.dumps({"ops": {"input_dataset": {"config": dict(config)}}}),
+            "executionMetadata": {"tags": [{"key": _PARTITION_TAG, "value": batch}]},
+        }
+        result = self.query(_LAUNCH, {"params": params})["launchPipelineExecution"]
+        if result["__typename"] == "RunConfigValidationInvalid":
+            reasons = "; ".join(error["message"] for error in result["errors"])
+            raise RequestError(f"Dagster does not take the request: {reasons}")
+        _expect(result, "LaunchRunSuccess", f"Cannot launch batch {batch}")
+        return str(result["run"]["id"])
+
+    def runs(self, batch: str) -> list[Run]:
+        """All runs that ever worked on the batch, newest first."""
+        tags = [{"key": BATCH_TAG, "value": batch}]
+        found: list[Run] = []
+        cursor: str | None = None
+        while True:
+            page = self.query(_RUNS, {"filter": {"tags": tags}, "cursor": cursor, "limit": RUNS_PER_PAGE})[
+                "runsOrError"
+            ]
+            _expect(page, "Runs", f"Cannot list the runs of batch {batch}")
+            found.extend(_run(item) for item in page["results"])
+            if len(page["results"]) < RUNS_PER_PAGE:
+                return found
+            cursor = found[-1].id
+
+    def run(self, run_id: str) -> Run:
+        """One run."""
+        result = self.query(_RUN, {"id": run_id})["runOrError"]
+        _expect(result, "Run", f"Cannot find run {run_id}")
+        return _run(result)
+
+    def failure_of(self, run_id: str) -> str:
+        """Why a run failed, in the words of the step that failed, or of Dagster."""
+        result = self.query(_RUN_EVENTS, {"id": run_id})["runOrError"]
+        if result["__typename"] != "Run":
+            return f"run {run_id} is not known any more"
+        reasons = [_failure_text(event) for event in result["eventConnection"]["events"]]
+        return next((reason for reason in reasons if reason), f"run {run_id} ended as {result['status']}")
+
+    def materializations(
+        self, asset: str, partitions: Sequence[str], *, metadata: bool = False
+    ) -> dict[str, Materialization]:
+        """The latest materialization of each of the partitions that has one, with its metadata only if wanted."""
+        if not partitions:
+            return {}
+        self.code_location()
+        data = self.query(
+            _MATERIALIZATIONS, {"key": {"path": [asset]}, "partitions": list(partitions), "metadata": metadata}
+        )
+        events = data["assetNodeOrError"].get("latestMaterializationByPartition") or []
+        found = [_materialization(event) for event in events if event is not None]
+        return {item.partition: item for item in found}
+
+    def backfills(self, created_after: float = 0.0) -> list[Backfill]:
+        """Backfills of batches, made after `created_after` (seconds since the epoch), newest first."""
+        found: list[Backfill] = []
+        cursor: str | None = None
+        while True:
+            variables = {"filters": {"createdAfter": created_after}, "cursor": cursor, "limit": BACKFILLS_PER_PAGE}
+            page = self.query(_BACKFILLS, variables)["partitionBackfillsOrError"]
+            _expect(page, "PartitionBackfills", "Cannot list the backfills")
+            found.extend(_backfill(item) for item in page["results"])
+            if len(page["results"]) < BACKFILLS_PER_PAGE:
+                return [backfill for backfill in found if BATCH_TAG in backfill.tags]
+            cursor = page["results"][-1]["id"]
+
+    def cancel_backfill(self, backfill_id: str) -> None:
+        """Ask for the end of a backfill and its runs; the daemon does it within half a minute."""
+        result = self.query(_CANCEL_BACKFILL, {"id": backfill_id})["cancelPartitionBackfill"]
+        _expect(result, "CancelBackfillSuccess", f"Cannot cancel backfill {backfill_id}")
+
+    def terminate_runs(self, run_ids: Sequence[str]) -> dict[str, str]:
+        """Ask runs to end. Returns why, by run id, for those that cannot be asked."""
+        if not run_ids:
+            return {}
+        result = self.query(_TERMINATE_RUNS, {"ids": list(run_ids)})["terminateRuns"]
+        _expect(result, "TerminateRunsResult", "Cannot terminate runs")
+        return {
+            run_id: str(item.get("message", item["__typename"]))
+            for run_id, item in zip(run_ids, result["terminateRunResults"], strict=True)
+            if item["__typename"] != "TerminateRunSuccess"
+        }
+
+    def unhealthy_daemons(self) -> list[str]:
+        """The daemons that batches need and that do not run, e.g. SENSOR."""
+        statuses = self.query(_DAEMONS)["instance"]["daemonHealth"]["allDaemonStatuses"]
+        return sorted(item["daemonType"] for item in statuses if item["required"] and not item["healthy"])
+
+    def run_link(self, run_id: str) -> str:
+        """The run's page in the UI."""
+        return f"{self.url}/runs/{run_id}"
+
+    def asset_link(self, asset: str, partition: str) -> str:
+        """The asset's page in the UI, with the partition chosen."""
+        return f"{self.url}/assets/{asset}?view=partitions&partition={partition}"
+
+
+def _expect(result: Mapping[str, Any], kind: str, what: str) -> None:
+    if result["__typename"] != kind:
+        raise DagsterRefusedError(f"{what}. Dagster says: {result.get('message', result['__typename'])}")
+
+
+def _load_errors(data: Mapping[str, Any]) -> str:
+    entries = data["workspaceOrError"].get("locationEntries") or []
+    errors = [entry["locationOrLoadError"] for entry in entries if entry["locationOrLoadError"]]
+    messages = [error["message"].strip() for error in errors if error["__typename"] == "PythonError"]
+    if messages:
+        return f"A code location failed to load: {messages[0]}"
+    return "Check --url, and that the code location bedrock_batch_assets is loaded there."
+
+
+def _tags(items: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    return {item["key"]: item["value"] for item in items}
+
+
+def _run(item: Mapping[str, Any]) -> Run:
+    return Run(
+        id=item["id"],
+        status=item["status"],
+        tags=_tags(item["tags"]),
+        assets=frozenset(key["path"][-1] for key in item["assetSelection"] or []),
+        created_at=item["creationTime"],
+        ended_at=item["endTime"],
+    )
+
+
+def _materialization(event: Mapping[str, Any]) -> Materialization:
+    return Materialization(
+        partition=event["partition"],
+        run_id=event["runId"],
+        # Milliseconds, as text.
+        at=float(event["timestamp"]) / 1000,
+        version=_tags(event["tags"]).get(_DATA_VERSION_TAG),
+        metadata={entry["label"]: _value(entry) for entry in event.get("metadataEntries") or ()},
+    )
+
+
+def _value(entry: Mapping[str, Any]) -> Any:
+    # intValue is null beyond 32 bits, and its text is not.
+    if entry.get("intRepr") is not None:
+        return int(entry["intRepr"])
+    return next((entry[name] for name in ("text", "floatValue", "url", "path") if entry.get(name) is not None), None)
+
+
+def _backfill(item: Mapping[str, Any]) -> Backfill:
+    error = item.get("error")
+    return Backfill(
+        id=item["id"],
+        status=item["status"],
+        tags=_tags(item["tags"]),
+        created_at=item["creationTime"],
+        error=error["message"].strip() if error else None,
+    )
+
+
+def _failure_text(event: Mapping[str, Any]) -> str | None:
+    if event["__typename"] not in {"ExecutionStepFailureEvent", "RunFailureEvent"}:
+        return None
+    metadata = event.get("failureMetadata") or {}
+    if metadata.get("description"):
+        # dg.Failure: the sentence that the asset wrote for a person.
+        return str(metadata["description"]).strip()
+    error = event.get("error")
+    if error is None:
+        return str(event["message"]).strip() if event["__typename"] == "RunFailureEvent" else None
+    while error.get("cause"):
+        error = error["cause"]
+    return " ".join(str(error["message"]).split())
+
+
+_LOCATIONS = """
+query Locations {
+  assetNodes(assetKeys: [{path: ["input_dataset"]}]) { repository { name location { name } } }
+  workspaceOrError {
+    ... on Workspace {
+      locationEntries { name locationOrLoadError { __typename ... on PythonError { message } } }
+    }
+  }
+}
+"""
+
+_PARTITION_KEYS = """
+query BatchKeys {
+  assetNodeOrError(assetKey: {path: ["input_dataset"]}) { ... on AssetNode { partitionKeys } }
+}
+"""
+
+_ADD_PARTITION = """
+mutation AddBatch($key: String!, $repository: RepositorySelector!) {
+  addDynamicPartition(partitionKey: $key, partitionsDefName: "batches", repositorySelector: $repository) {
+    __typename
+    ... on UnauthorizedError { message }
+    ... on PythonError { message }
+  }
+}
+"""
+
+_LAUNCH = """
+mutation LaunchBatch($params: ExecutionParams!) {
+  launchPipelineExecution(executionParams: $params) {
+    __typename
+    ... on LaunchRunSuccess { run { id } }
+    ... on RunConfigValidationInvalid { errors { message } }
+    ... on UnauthorizedError { message }
+    ... on PythonError { message }
+    ... on InvalidSubsetError { message }
+    ... on PipelineNotFoundError { message }
+    ... on RunConflict { message }
+  }
+}
+"""
+
+_RUN_FIELDS = """
+fragment RunFields on Run {
+  id status creationTime endTime tags { key value } assetSelection { path }
+}
+"""
+
+_RUNS = (
+    """
+query BatchRuns($filter: RunsFilter!, $cursor: String, $limit: Int!) {
+  runsOrError(filter: $filter, cursor: $cursor, limit: $limit) {
+    __typename
+    ... on Runs { results { ...RunFields } }
+    ... on InvalidPipelineRunsFilterError { message }
+    ... on PythonError { message }
+  }
+}
+"""
+    + _RUN_FIELDS
+)
+
+_RUN = (
+    """
+query BatchRun($id: ID!) {
+  runOrError(runId: $id) {
+    __typename
+    ...RunFields
+    ... on RunNotFoundError { message }
+    ... on PythonError { message }
+  }
+}
+"""
+    + _RUN_FIELDS
+)
+
+_RUN_EVENTS = """
+query RunFailure($id: ID!) {
+  runOrError(runId: $id) {
+    __typename
+    ... on Run {
+      status
+      eventConnection(limit: 1000) {
+        events {
+          __typename
+          ... on MessageEvent { message }
+          ... on ExecutionStepFailureEvent { failureMetadata { description } error { ...Causes } }
+          ... on RunFailureEvent { error { ...Causes } }
+        }
+      }
+    }
+  }
+}
+fragment Causes on PythonError { message cause { message cause { message cause { message } } } }
+"""
+
+_MATERIALIZATIONS = """
+query Materializations($key: AssetKeyInput!, $partitions: [String!]!, $metadata: Boolean!) {
+  assetNodeOrError(assetKey: $key) {
+    ... on AssetNode {
+      latestMaterializationByPartition(partitions: $partitions) {
+        partition runId timestamp tags { key value }
+        metadataEntries @include(if: $metadata) {
+          label
+          ... on TextMetadataEntry { text }
+          ... on IntMetadataEntry { intRepr }
+          ... on FloatMetadataEntry { floatValue }
+          ... on PathMetadataEntry { path }
+          ... on UrlMetadataEntry { url }
+        }
+      }
+    }
+  }
+}
+"""
+
+_BACKFILLS = """
+query Backfills($filters: BulkActionsFilter, $cursor: String, $limit: Int!) {
+  partitionBackfillsOrError(filters: $filters, cursor: $cursor, limit: $limit) {
+    __typename
+    ... on PartitionBackfills { results { id status creationTime tags { key value } error { message } } }
+    ... on PythonError { message }
+  }
+}
+"""
+
+_CANCEL_BACKFILL = """
+mutation CancelBackfill($id: String!) {
+  cancelPartitionBackfill(backfillId: $id) {
+    __typename
+    ... on UnauthorizedError { message }
+    ... on PythonError { message }
+  }
+}
+"""
+
+_TERMINATE_RUNS = """
+mutation TerminateRuns($ids: [String!]!) {
+  terminateRuns(runIds: $ids, terminatePolicy: SAFE_TERMINATE) {
+    __typename
+    ... on PythonError { message }
+    ... on TerminateRunsResult {
+      terminateRunResults {
+        __typename
+        ... on TerminateRunFailure { message }
+        ... on UnauthorizedError { message }
+        ... on RunNotFoundError { message }
+        ... on PythonError { message }
+      }
+    }
+  }
+}
+"""
+
+_DAEMONS = """
+query Daemons {
+  instance { daemonHealth { allDaemonStatuses { daemonType required healthy } } }
+}
+"""

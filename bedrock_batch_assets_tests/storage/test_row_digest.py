@@ -1,0 +1,70 @@
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from bedrock_batch_assets.storage import row_digest
+from bedrock_batch_assets.storage.row_digest import digest_rows, digest_texts
+from bedrock_batch_assets_tests.storage.arrow_columns import typed_columns
+
+
+def digest(table: pa.Table, batch_rows: int | None = None) -> str:
+    return digest_rows(table.schema, table.to_batches(max_chunksize=batch_rows))
+
+
+@pytest.mark.parametrize("name", typed_columns())
+def test_layout_does_not_count(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches, slices, offsets, and copies of the same values of any type give the same digest."""
+    monkeypatch.setattr(row_digest, "_BLOCK_ROWS", 7)
+    values = typed_columns()[name]
+    plain = pa.table({"a": pa.concat_arrays([values] * 4)})
+    expected = digest(plain)
+    assert digest(plain, 1) == digest(plain, 3) == expected
+    surrounded = pa.concat_arrays([values.slice(2), *[values] * 4, values.slice(1)])
+    assert digest(pa.table({"a": surrounded.slice(3, 20)})) == expected
+    assert digest(plain.take(pa.array(range(20)))) == expected
+
+
+@pytest.mark.parametrize("name", [name for name in typed_columns() if name != "null"])
+def test_every_value_counts(name: str) -> None:
+    """Another order, another value, a null more, a row more, or another column name is another digest."""
+    values = typed_columns()[name]
+    tables = [
+        pa.table({"a": values}),
+        pa.table({"b": values}),
+        pa.table({"a": values.take(pa.array([1, 0, 2, 3, 4]))}),
+        pa.table({"a": values.take(pa.array([0, 1, 2, 3, 0]))}),
+        pa.table({"a": values.take(pa.array([None, 1, 2, 3, 4]))}),
+        pa.table({"a": values.take(pa.array([0, 1, 2, 3, 4, 4]))}),
+        pa.table({"a": values.slice(0, 0)}),
+    ]
+    assert len({digest(table) for table in tables}) == len(tables)
+
+
+def test_text_boundaries_count() -> None:
+    """The same characters split elsewhere are other values, in columns, lists and texts."""
+    assert digest(pa.table({"a": ["ab", "c"]})) != digest(pa.table({"a": ["a", "bc"]}))
+    assert digest(pa.table({"a": [["a"], ["b"]]})) != digest(pa.table({"a": [["a", "b"], []]}))
+    assert digest(pa.table({"a": ["", None]})) != digest(pa.table({"a": [None, ""]}))
+    assert digest_texts(["ab", "c"]) != digest_texts(["a", "bc"])
+
+
+def test_types_count_and_metadata_does_not() -> None:
+    """The same bytes under another type are other rows; what a file says about itself is nothing of theirs."""
+    numbers = pa.array([1, 2], pa.int64())
+    assert digest(pa.table({"a": numbers})) != digest(pa.table({"a": numbers.cast(pa.timestamp("us"))}))
+    assert digest(pa.table({"a": numbers})) == digest(pa.table({"a": numbers}).replace_schema_metadata({"x": "y"}))
+
+
+def test_what_lies_under_nulls_does_not_count() -> None:
+    """Two arrays that differ in the bytes of their nulls alone are equal."""
+    validity = pa.py_buffer(bytes([0b101]))
+    arrays = [
+        pa.Array.from_buffers(pa.int64(), 3, [validity, pa.py_buffer(np.array(data, dtype=np.int64).tobytes())])
+        for data in ([1, 7, 3], [1, 8, 3])
+    ]
+    assert pc.equal(arrays[0], arrays[1]).to_pylist() == [True, None, True]
+    assert digest(pa.table({"a": arrays[0]})) == digest(pa.table({"a": arrays[1]}))
+    no_bitmap = pa.array([1, 2, 3], pa.int64())
+    with_bitmap = pa.Array.from_buffers(pa.int64(), 3, [pa.py_buffer(b"\xff"), no_bitmap.buffers()[1]])
+    assert digest(pa.table({"a": no_bitmap})) == digest(pa.table({"a": with_bitmap}))

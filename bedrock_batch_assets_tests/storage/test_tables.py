@@ -1,0 +1,94 @@
+import io
+import random
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from bedrock_batch_assets.storage.objects import ObjectStore
+from bedrock_batch_assets.storage.tables import TableWriter, read_rows
+from bedrock_batch_assets_tests.local_aws_fixture import LocalAws
+from bedrock_batch_assets_tests.storage.arrow_columns import typed_columns
+
+ROWS = 3_500
+
+
+def table() -> pa.Table:
+    return pa.table({"id": pa.array(range(ROWS)), "text": [f"row {row}" for row in range(ROWS)]})
+
+
+def write(path: Path, rows: pa.Table, batch_rows: int, rows_per_chunk: int = 1_000) -> None:
+    with TableWriter(path, rows.schema, rows_per_chunk=rows_per_chunk) as writer:
+        for batch in rows.to_batches(max_chunksize=batch_rows):
+            writer.write(batch)
+
+
+def group_rows(path: Path) -> list[int]:
+    metadata = pq.read_metadata(path)
+    return [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)]
+
+
+@pytest.mark.parametrize("batch_rows", [1, 7, 1_000, 3_500])
+def test_row_groups_do_not_depend_on_batches(tmp_path: Path, batch_rows: int) -> None:
+    """However the rows arrive, row groups are of one size, and the rows are all there."""
+    write(tmp_path / "t.parquet", table(), batch_rows)
+    assert group_rows(tmp_path / "t.parquet") == [1_000, 1_000, 1_000, 500]
+    assert pq.read_table(tmp_path / "t.parquet").equals(table())
+
+
+@pytest.mark.parametrize(("rows_per_chunk", "expected"), [(1, 1_000), (2_000, 2_000), (100_000, 3_500)])
+def test_row_groups_follow_the_chunks(tmp_path: Path, rows_per_chunk: int, expected: int) -> None:
+    """Row groups are as long as what is read at a time, neither tiny nor huge."""
+    write(tmp_path / "t.parquet", table(), 500, rows_per_chunk)
+    assert group_rows(tmp_path / "t.parquet")[0] == expected
+
+
+def test_large_rows_make_short_row_groups(tmp_path: Path) -> None:
+    """A reader's memory is bounded in bytes too: 100 rows of 2 MB are more than one row group."""
+    rows = pa.table({"text": [f"{row:07d}" * 300_000 for row in range(100)]})
+    write(tmp_path / "t.parquet", rows, 1)
+    assert max(group_rows(tmp_path / "t.parquet")) <= 33
+    assert pq.read_table(tmp_path / "t.parquet").equals(rows)
+
+
+@pytest.mark.parametrize(("first", "count"), [(0, 3_500), (0, 1), (999, 2), (1_000, 1_000), (3_499, 1), (10, 0)])
+def test_a_range_of_rows_is_read_back(tmp_path: Path, first: int, count: int) -> None:
+    """Exactly the rows asked for, in order, from a path as from a file."""
+    write(tmp_path / "t.parquet", table(), 500)
+    expected = table().slice(first, count)
+    for file in (tmp_path / "t.parquet", io.BytesIO((tmp_path / "t.parquet").read_bytes())):
+        assert pa.Table.from_batches(read_rows(file, first, count, batch_rows=300), schema=expected.schema) == expected
+
+
+def test_rows_beyond_the_end_are_an_error(tmp_path: Path) -> None:
+    """A range that the file does not have is not cut short in silence."""
+    write(tmp_path / "t.parquet", table(), 500)
+    with pytest.raises(IndexError, match="rows 3000 to 3501 of a table of 3500"):
+        list(read_rows(tmp_path / "t.parquet", 3_000, 501))
+
+
+def test_only_overlapping_row_groups_are_fetched(local_aws: LocalAws, tmp_path: Path) -> None:
+    """A chunk's rows come from S3 without the rest of the table."""
+    rows = pa.table({"text": [random.Random(row).randbytes(40).hex() for row in range(20_000)]})
+    write(tmp_path / "t.parquet", rows, 500)
+    store = ObjectStore(local_aws.client("s3"), local_aws.create_bucket("data"))
+    store.upload_file(tmp_path / "t.parquet", "t.parquet")
+    fetched: list[int] = []
+    store.client.meta.events.register(
+        "after-call.s3.GetObject", lambda parsed, **_: fetched.append(parsed["ContentLength"])
+    )
+    with store.open_reader("t.parquet", read_ahead=1_024) as file:
+        found = pa.Table.from_batches(read_rows(file, 5_500, 1_000))
+    assert found == rows.slice(5_500, 1_000)
+    assert sum(fetched) < (tmp_path / "t.parquet").stat().st_size / 4
+
+
+@pytest.mark.parametrize("name", typed_columns())
+def test_types_survive(tmp_path: Path, name: str) -> None:
+    """Every type is read back as it was written."""
+    rows = pa.table({name: typed_columns()[name]})
+    write(tmp_path / "t.parquet", rows, 2)
+    found = pa.Table.from_batches(read_rows(tmp_path / "t.parquet"), schema=rows.schema)
+    assert found.schema.equals(rows.schema)
+    assert found.to_pylist() == rows.to_pylist()
