@@ -25,6 +25,8 @@ class AwsConnection(dg.ConfigurableResource):  # type: ignore[type-arg]
         default=8, ge=1, description="Tries per API call, for throttling and network errors (boto3, standard mode)."
     )
 
+    read_timeout_seconds: int = Field(default=60, ge=1, description="Longest wait for an answer, before a retry.")
+
     _clients: dict[str, Any] = PrivateAttr(default_factory=dict)
 
     def client(self, service: str) -> Any:
@@ -42,6 +44,7 @@ class AwsConnection(dg.ConfigurableResource):  # type: ignore[type-arg]
                 retries={"max_attempts": self.max_attempts, "mode": "standard"},
                 # A waiting run asks rarely; two connections are enough for it and for threads that share them.
                 max_pool_connections=16,
+                read_timeout=self.read_timeout_seconds,
             )
             try:
                 session = boto3.session.Session(profile_name=self.profile_name, region_name=self.region_name)

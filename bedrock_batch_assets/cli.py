@@ -40,7 +40,7 @@ class _Failure(click.ClickException):
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(" ".join(message.split()))
-        self.exit_code = exit_code
+        self.exit_code = exit_code  # type: ignore[misc]  # click reads it from the object
 
 
 class _Commands(click.Group):
@@ -100,7 +100,7 @@ def cli(ctx: click.Context, url: str) -> None:
     ctx.obj = url
 
 
-@cli.command(epilog=_EXIT_CODES)
+@cli.command(epilog=_EXIT_CODES, short_help="Launch a batch from a request file.")
 @click.argument("request_file", metavar="REQUEST.json", type=click.File("rb"))
 @click.option("--wait", is_flag=True, help="Show progress until the result table of this launch is there.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON; progress goes to stderr.")
@@ -116,7 +116,7 @@ def launch(ctx: click.Context, request_file: Any, wait: bool, as_json: bool) -> 
 
     job_name_prefix is the batch's name. Launching a name again re-reads its input; chunks whose rows, prompt, model
     and parameters did not change are not paid for again.
-    """
+    """  # noqa: D301, since click wants the backspace itself
     from bedrock_batch_assets.client.request_file import read_request
 
     batch, request = read_request(request_file.read())
@@ -172,7 +172,7 @@ def status(ctx: click.Context, batch: str | None, as_json: bool) -> None:
         console.print("No batches yet.")
 
 
-@cli.command(epilog=_EXIT_CODES)
+@cli.command(epilog=_EXIT_CODES, short_help="Stop a batch, and its jobs.")
 @click.argument("batch")
 @click.option(
     "--timeout",
@@ -241,12 +241,12 @@ def download(ctx: click.Context, batch: str, destination: Path | None, delete: b
     click.echo(f"{folder}: {len(plan.wanted)} files fetched ({decimal(plan.size)}), {here} were there.")
     if plan.surplus and not delete:
         click.echo(
-            f"Warning: {len(plan.surplus)} files there are no more on S3, e.g. {plan.surplus[0]}: --delete deletes them.",
+            f"Warning: {len(plan.surplus)} files there are no more on S3, e.g. {plan.surplus[0]} (see --delete).",
             err=True,
         )
 
 
-@cli.command(epilog=_EXIT_CODES)
+@cli.command(epilog=_EXIT_CODES, short_help="List the models that a batch can use.")
 @click.option("--region", help="AWS Region. Default: the environment's.")
 @click.option("--all", "every", is_flag=True, help="Also models that no processor takes.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -9,6 +9,7 @@ from bedrock_batch_assets.assets.input_dataset import input_dataset
 from bedrock_batch_assets.assets.jsonl_chunks import jsonl_chunks
 from bedrock_batch_assets.assets.result_parts import result_parts
 from bedrock_batch_assets.assets.result_table import result_table
+from bedrock_batch_assets.jobs.on_demand import OnDemand
 from bedrock_batch_assets.jobs.service import ROLE_ARN_VARIABLE, BedrockBatchJobs
 from bedrock_batch_assets.processors.anthropic import AnthropicProcessor
 from bedrock_batch_assets.processors.converse import ConverseProcessor
@@ -29,6 +30,7 @@ def defs() -> dg.Definitions:
             # Unset variables are not an error here: the location loads, and what needs them says what is missing.
             "storage": BatchStorage(bucket=os.environ.get(BUCKET_VARIABLE, "")),
             "jobs": BedrockBatchJobs(role_arn=os.environ.get(ROLE_ARN_VARIABLE, "")),
+            "on_demand": OnDemand(),
             "processors": Processors(
                 anthropic=AnthropicProcessor(),
                 titan_text_embeddings_v2=TitanTextEmbeddingsV2Processor(),

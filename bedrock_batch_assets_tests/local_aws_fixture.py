@@ -16,12 +16,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
 # Jobs pass through their statuses in tenths of a second, unless a test sets something else.
 FAST = {"seconds": {"Submitted": 0.02, "Validating": 0.02, "Scheduled": 0.02, "InProgress": 0.05, "Stopping": 0.02}}
@@ -37,6 +39,7 @@ class LocalAws:
         self.endpoint_url = endpoint_url
         self.process = process
         self.region = REGION
+        self._clients: dict[tuple[str, bool], Any] = {}
 
     @property
     def environment(self) -> dict[str, str]:
@@ -109,15 +112,21 @@ class LocalAws:
         return result
 
     def client(self, service: str, *, retries: bool = True) -> Any:
-        """A boto3 client; without `retries` an error comes at the first try."""
-        return boto3.client(
-            service,  # type: ignore[call-overload]
-            endpoint_url=self.endpoint_url,
-            region_name=self.region,
-            aws_access_key_id="local",
-            aws_secret_access_key="local",
-            config=Config(retries={"total_max_attempts": 4 if retries else 1, "mode": "standard"}),
-        )
+        """A boto3 client, made once; without `retries` an error comes at the first try."""
+        name: Any = service
+        if (service, retries) not in self._clients:
+            self._clients[service, retries] = boto3.client(
+                name,
+                endpoint_url=self.endpoint_url,
+                region_name=self.region,
+                aws_access_key_id="local",
+                aws_secret_access_key="local",
+                # Whatever boto3 would not send is the stand-in's to refuse.
+                config=Config(
+                    retries={"total_max_attempts": 4 if retries else 1, "mode": "standard"}, parameter_validation=False
+                ),
+            )
+        return self._clients[service, retries]
 
     def create_bucket(self, name: str = "data") -> str:
         """Make a bucket and return its name."""
@@ -146,14 +155,35 @@ class LocalAws:
         keys = [item["Key"] for page in pages for item in page.get("Contents", [])]
         return {key.removeprefix(prefix): s3.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys}
 
+    def submit(self, input_uri: str, role: str, model_id: str, **parameters: Any) -> str:
+        """Create a job that writes to `out/` of the input's bucket and return its ARN; `parameters` replace ours."""
+        request: dict[str, Any] = {
+            "jobName": "job",
+            "roleArn": role,
+            "modelId": model_id,
+            "inputDataConfig": {"s3InputDataConfig": {"s3Uri": input_uri}},
+            "outputDataConfig": {"s3OutputDataConfig": {"s3Uri": f"s3://{input_uri.split('/')[2]}/out/"}},
+        }
+        answer = self.client("bedrock", retries=False).create_model_invocation_job(**request | parameters)
+        arn: str = answer["jobArn"]
+        return arn
+
+    def job(self, arn: str) -> dict[str, Any]:
+        """GetModelInvocationJob's answer."""
+        answer: dict[str, Any] = self.client("bedrock").get_model_invocation_job(jobIdentifier=arn)
+        return answer
+
+    def wait_for_status(self, status: str, timeout: float = 30) -> None:
+        """Wait until every job is in a status, without an API call."""
+        wait_until(lambda: {job["status"] for job in self.jobs()} == {status}, timeout)
+
     def wait_for_job(self, arn: str, *statuses: str, timeout: float = 30) -> dict[str, Any]:
         """Wait until a job has ended, or is in one of the statuses, and return GetModelInvocationJob's answer."""
         wanted = statuses or ("Completed", "PartiallyCompleted", "Failed", "Expired", "Stopped")
-        bedrock = self.client("bedrock")
         last: dict[str, Any] = {}
 
         def arrived() -> bool:
-            last.update(bedrock.get_model_invocation_job(jobIdentifier=arn))
+            last.update(self.job(arn))
             return last["status"] in wanted
 
         wait_until(arrived, timeout)
@@ -167,6 +197,18 @@ def wait_until(condition: Callable[[], bool], timeout: float = 30) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError(f"not within {timeout} s")
         time.sleep(0.02)
+
+
+@contextmanager
+def refused(code: str, message: str = "", status: int | None = None) -> Iterator[None]:
+    """Expect an error answer with this code, with `message` in its message, and with this HTTP status."""
+    with pytest.raises(ClientError) as raised:
+        yield
+    answer: Any = raised.value.response
+    assert answer["Error"]["Code"] == code
+    assert message in answer["Error"]["Message"]
+    if status is not None:
+        assert answer["ResponseMetadata"]["HTTPStatusCode"] == status
 
 
 def free_port() -> int:

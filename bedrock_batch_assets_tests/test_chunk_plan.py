@@ -166,7 +166,7 @@ def test_a_record_larger_than_a_file_is_refused() -> None:
 
 def test_too_many_chunks_are_refused() -> None:
     """More than 100,000 chunks have no keys: the message says what to raise."""
-    with pytest.raises(RequestError, match="100001 jobs.*raise max_records_per_job"):
+    with pytest.raises(RequestError, match=r"100001 jobs.*raise max_records_per_job"):
         plan_chunks(100_001, ChunkLimits(1))
 
 

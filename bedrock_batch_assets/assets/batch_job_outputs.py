@@ -1,13 +1,17 @@
 """The chunk's job, and what the service wrote for it."""
 
+from dataclasses import replace
+from typing import Any
+
 import dagster as dg
 from dagster import DagsterExecutionInterruptedError
+from pydantic import Field
 
 from bedrock_batch_assets.assets.reporting import person_can_act, single_partition
 from bedrock_batch_assets.chunk import Chunk
 from bedrock_batch_assets.errors import BatchError
-from bedrock_batch_assets.jobs.naming import JobName
-from bedrock_batch_assets.jobs.ownership import JobOrder, find_or_create, latest
+from bedrock_batch_assets.jobs.chunk_answers import ChunkAnswers, first_wave
+from bedrock_batch_assets.jobs.on_demand import OnDemand
 from bedrock_batch_assets.jobs.service import BedrockBatchJobs
 from bedrock_batch_assets.jobs.state import JobState
 from bedrock_batch_assets.jobs.waiting import Clock, wait_until_finished
@@ -17,8 +21,14 @@ from bedrock_batch_assets.storage.manifests import ChunkManifest, JobOutput, Out
 from bedrock_batch_assets.storage.resource import BatchStorage
 from bedrock_batch_assets.tags import JOB_ARN_TAG
 
-# Ended with outputs worth joining. A Failed job has none.
-_HARVESTABLE = frozenset({"Completed", "PartiallyCompleted", "Stopped", "Expired"})
+
+class JobConfig(dg.Config):
+    """Options of one launch."""
+
+    resubmit: bool = Field(
+        default=False,
+        description="Pay for the chunk again: ask for all of its records anew, whatever is there already.",
+    )
 
 
 @dg.asset(
@@ -30,8 +40,10 @@ _HARVESTABLE = frozenset({"Completed", "PartiallyCompleted", "Stopped", "Expired
 )
 def batch_job_outputs(
     context: dg.AssetExecutionContext,
+    config: JobConfig,
     storage: BatchStorage,
     jobs: BedrockBatchJobs,
+    on_demand: OnDemand,
     processors: Processors,
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """The model's answers to the chunk, as the Bedrock batch job wrote them.
@@ -47,100 +59,106 @@ def batch_job_outputs(
                 f"The records of chunk {chunk.key} were rendered from an earlier input: materialize jsonl_chunks "
                 "of this chunk first."
             )
-        state = _own_job(context, chunk, records, jobs) if records.records else None
-        outputs = [] if state is None else [_job_output(state)]
+        owner = _JobOwner(context, jobs)
+        answers = ChunkAnswers(
+            records=records,
+            model_id=chunk.batch.model_id,
+            invocation_type=chunk.processor.model_invocation_type,
+            storage=storage,
+            jobs=jobs,
+            on_demand=on_demand,
+            wait=owner.wait,
+            log=context.log.info,
+            clock=owner.clock,
+        )
+        if config.resubmit:
+            context.log.warning("resubmit: all records of this chunk are asked for, and paid for, again.")
+        # Retries of a run share the id of the first.
+        payer = context.run.root_run_id or context.run_id if config.resubmit else None
+        start = first_wave(storage, records, answers.past_waves, payer)
+        outputs = replace(answers, first_wave=start).collect() if records.records else []
         storage.write_manifest(
             storage.layout.outputs_manifest(chunk.key),
             OutputsManifest(chunk=chunk.key, version=records.version, digest=records.digest, outputs=outputs),
         )
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(records.version),
-        metadata=_metadata(state, jobs),
-    )
+        metadata = _metadata(records, outputs, owner.last_state, storage, jobs)
+    return dg.MaterializeResult(data_version=dg.DataVersion(records.version), metadata=metadata)
 
 
-def _own_job(
-    context: dg.AssetExecutionContext, chunk: Chunk, records: ChunkManifest, jobs: BedrockBatchJobs
-) -> JobState:
-    clock = Clock()
-    storage = chunk.storage
-    base = JobName(chunk.key, records.digest)
-    last = latest(jobs.find_family(base))
-    name = base
-    if last is not None:
-        parsed = JobName.parse(last.name)
-        assert parsed is not None
-        name = (
-            parsed
-            if not last.finished or last.status in _HARVESTABLE
-            else JobName(base.chunk, base.digest, parsed.wave + 1)
-        )
-    order = JobOrder(
-        name=name,
-        model_id=chunk.batch.model_id,
-        invocation_type=chunk.processor.model_invocation_type,
-        input_uri=storage.uri(storage.layout.job_folder(chunk.key, records.digest)),
-        output_uri=storage.uri(storage.layout.chunk_outputs_folder(chunk.key)),
-    )
-    arn, created = find_or_create(jobs, order, on_trouble=context.log.warning, clock=clock)
-    context.instance.add_run_tags(context.run_id, {JOB_ARN_TAG: arn})
-    context.log.info(f"{'Submitted' if created else 'Attached to'} job {name}: {arn}")
-    try:
-        state = wait_until_finished(
-            jobs,
-            arn,
-            on_change=lambda state: context.log.info(f"Job {state.name}: {state.describe()}"),
-            on_trouble=context.log.warning,
-            clock=clock,
-        )
-    except DagsterExecutionInterruptedError:
-        if _person_asked_to_stop(context):
-            stopped = jobs.stop(arn)
-            context.log.warning(f"Terminated: {'stopping' if stopped else 'already ended'}: job {arn}")
-        else:
-            context.log.warning(f"This process is going down; job {arn} goes on, and the retry attaches to it.")
-        raise
-    if state.status not in _HARVESTABLE:
-        raise BatchError(f"Job {state.name} ended as {state.describe()} ({arn})")
-    return state
+class _JobOwner:
+    """Waits for jobs in a run's name."""
+
+    def __init__(self, context: dg.AssetExecutionContext, jobs: BedrockBatchJobs) -> None:
+        self._context = context
+        self._jobs = jobs
+        self.clock = Clock()
+        self.last_state: JobState | None = None
+
+    def wait(self, arn: str) -> JobState:
+        """Wait until the job has finished, and stop it if a person terminates the run meanwhile."""
+        context = self._context
+        context.instance.add_run_tags(context.run_id, {JOB_ARN_TAG: arn})
+        try:
+            self.last_state = wait_until_finished(
+                self._jobs,
+                arn,
+                on_change=lambda state: context.log.info(f"Job {state.name}: {state.describe()}"),
+                on_trouble=context.log.warning,
+                clock=self.clock,
+            )
+        except DagsterExecutionInterruptedError:
+            # Not an Exception, and to be raised again as it is: any other would be a step failure, which is not
+            # retried.
+            if self._person_asked_to_stop():
+                stopping = self._jobs.stop(arn)
+                context.log.warning(f"Terminated: {'stopping job' if stopping else 'the job had ended:'} {arn}")
+            else:
+                context.log.warning(f"This process is going down; job {arn} goes on, and the retry attaches to it.")
+            raise
+        return self.last_state
+
+    def _person_asked_to_stop(self) -> bool:
+        # The run's own object is a stale snapshot, so its status is read fresh.
+        run = self._context.instance.get_run_by_id(self._context.run_id)
+        return run is not None and run.status in {dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED}
 
 
-def _person_asked_to_stop(context: dg.AssetExecutionContext) -> bool:
-    # The run's own object is a stale snapshot, so its status is read fresh.
-    run = context.instance.get_run_by_id(context.run_id)
-    return run is not None and run.status in {dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED}
-
-
-def _job_output(state: JobState) -> JobOutput:
-    return JobOutput(
-        name=state.name, prefix=state.output_prefix, status=state.status, arn=state.arn, message=state.message
-    )
-
-
-def _metadata(state: JobState | None, jobs: BedrockBatchJobs) -> dict[str, dg.MetadataValue | str | int | float]:
-    if state is None:
-        return {"status": "no job: every row of the chunk is skipped"}
-    metadata: dict[str, dg.MetadataValue | str | int | float] = {
-        "status": state.status,
-        "job_name": state.name,
-        "job_arn": state.arn,
-        "console": dg.MetadataValue.url(jobs.console_url),
-        "outputs": state.output_prefix,
-        "model": state.model_id,
-    }
-    if state.submitted_at is not None:
-        metadata["submitted_at"] = dg.MetadataValue.timestamp(state.submitted_at)
-        if state.ended_at is not None:
-            metadata["ended_at"] = dg.MetadataValue.timestamp(state.ended_at)
-            metadata["duration_seconds"] = (state.ended_at - state.submitted_at).total_seconds()
-    for name, count in (
-        ("records_total", state.total),
-        ("records_processed", state.processed),
-        ("records_succeeded", state.succeeded),
-        ("records_failed", state.failed),
-    ):
-        if count is not None:
-            metadata[name] = count
-    if state.message:
-        metadata["message"] = state.message
+def _metadata(
+    records: ChunkManifest,
+    outputs: list[JobOutput],
+    state: JobState | None,
+    storage: BatchStorage,
+    jobs: BedrockBatchJobs,
+) -> dict[str, Any]:
+    """What people want to know of the chunk's job: the last one, where there were several waves."""
+    metadata: dict[str, Any] = {"records": records.records, "waves": len(outputs)}
+    if not outputs:
+        return {**metadata, "status": "no job: every row of the chunk is skipped"}
+    last = outputs[-1]
+    metadata |= {"status": last.status, "job_name": last.name, "outputs": last.prefix}
+    if last.arn is not None:
+        metadata |= {"job_arn": last.arn, "console": dg.MetadataValue.url(jobs.console_url)}
+        state = state if state is not None and state.arn == last.arn else jobs.get(last.arn)
+        metadata |= _measurements(state)
+    for name, tokens in storage.job_tokens(outputs).items():
+        metadata[name] = tokens
     return metadata
+
+
+def _measurements(state: JobState) -> dict[str, Any]:
+    found: dict[str, Any] = {"model": state.model_id}
+    if state.submitted_at is not None:
+        found["submitted_at"] = dg.MetadataValue.timestamp(state.submitted_at)
+        if state.ended_at is not None:
+            found["ended_at"] = dg.MetadataValue.timestamp(state.ended_at)
+            found["duration_seconds"] = (state.ended_at - state.submitted_at).total_seconds()
+    counts = {
+        "records_total": state.total,
+        "records_processed": state.processed,
+        "records_succeeded": state.succeeded,
+        "records_failed": state.failed,
+    }
+    found |= {name: count for name, count in counts.items() if count is not None}
+    if state.message:
+        found["message"] = state.message
+    return found

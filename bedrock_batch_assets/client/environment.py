@@ -1,6 +1,8 @@
 """The platform that the environment variables name, seen from a client."""
 
 import os
+import time
+from collections.abc import Callable
 
 from bedrock_batch_assets.client.batches import Batches
 from bedrock_batch_assets.client.webserver import Webserver
@@ -13,7 +15,12 @@ def storage_from_environment() -> BatchStorage:
     return BatchStorage(bucket=os.environ.get(BUCKET_VARIABLE, ""))
 
 
-def batches_from_environment(url: str) -> Batches:
-    """The batches of the Dagster at `url`, and of the bucket and account of the environment."""
+def batches_from_environment(url: str, *, sleep: Callable[[float], None] = time.sleep) -> Batches:
+    """The batches of the Dagster at `url`, and of the bucket and account of the environment.
+
+    Args:
+        url: Address of the webserver.
+        sleep: How to wait between two looks; it may raise to end the waiting.
+    """
     jobs = BedrockBatchJobs(role_arn=os.environ.get(ROLE_ARN_VARIABLE, ""))
-    return Batches(Webserver(url), storage_from_environment(), jobs)
+    return Batches(Webserver(url), storage_from_environment(), jobs, sleep=sleep)

@@ -38,6 +38,17 @@ class BedrockBatchJobs(AwsConnection):
     subnet_ids: list[str] = Field(default=[], description="Subnets of the VPC that the jobs run in.")
     security_group_ids: list[str] = Field(default=[], description="Security groups of that VPC.")
     job_tags: dict[str, str] = Field(default={}, description="AWS tags put on every job, e.g. for cost allocation.")
+    minimum_records: int = Field(
+        default=100,
+        ge=1,
+        description='The service\'s "Minimum number of records per batch inference job"; fewer go on demand.',
+    )
+    repair_waves: int = Field(
+        default=2,
+        ge=0,
+        le=20,
+        description="How often records are asked for again that failed for the moment or never came back.",
+    )
     max_poll_seconds: float = Field(default=60.0, gt=0, description="Longest wait between two looks at one job.")
 
     @property

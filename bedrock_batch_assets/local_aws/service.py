@@ -53,7 +53,7 @@ class Service:
             bus=EventBus(self.account, self.faults),
             settings=self.settings,
         )
-        self._batch = BatchApi(self.book, self.lifecycle, self.account, self.faults, lambda: self.settings)
+        self.batch = BatchApi(self.book, self.lifecycle, self.account, self.faults, lambda: self.settings)
         self._runtime = RuntimeApi(self.ledger, lambda: self.settings)
         self._moto_lock = threading.Lock()
         self._moto_apps: dict[str, Any] = {}
@@ -112,13 +112,13 @@ class Service:
             self.rates.check(operation)
             match operation:
                 case "CreateModelInvocationJob":
-                    return json_answer(self._batch.create(region, request.json()))
+                    return json_answer(self.batch.create(region, request.json()))
                 case "GetModelInvocationJob":
-                    return json_answer(self._batch.get(region, labels["jobIdentifier"]))
+                    return json_answer(self.batch.get(region, labels["jobIdentifier"]))
                 case "ListModelInvocationJobs":
-                    return json_answer(self._batch.list_jobs(region, query))
+                    return json_answer(self.batch.list_jobs(region, query))
                 case "StopModelInvocationJob":
-                    return json_answer(self._batch.stop(region, labels["jobIdentifier"]))
+                    return json_answer(self.batch.stop(region, labels["jobIdentifier"]))
                 case "InvokeModel":
                     return self._runtime.invoke(request, labels["modelId"])
                 case "Converse":
@@ -133,7 +133,7 @@ class Service:
                     identifier = labels["inferenceProfileIdentifier"]
                     return json_answer(catalog_api.get_inference_profile(region, identifier))
                 case "ListTagsForResource":
-                    tags = self._batch.tags(str(request.json().get("resourceARN")))
+                    tags = self.batch.tags(str(request.json().get("resourceARN")))
                     if tags is not None:
                         return json_answer({"tags": tags})
                 case "Unknown":

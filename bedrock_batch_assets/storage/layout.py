@@ -49,6 +49,22 @@ class Layout:
         """The outputs of the chunk's jobs; the service makes a folder of the job's id in it."""
         return f"{self.outputs_folder(split_chunk_key(chunk)[0])}{chunk}/"
 
+    def on_demand_claims(self, chunk: str, digest: str, wave: int) -> str:
+        """What an on-demand pass is about to send, and has got; gone when it is over."""
+        return f"{self.records_folder(split_chunk_key(chunk)[0])}{chunk}/{digest}-w{wave}-on-demand/"
+
+    def on_demand_prefix(self, chunk: str, digest: str) -> str:
+        """What the output folders of all on-demand passes over this content begin with."""
+        return f"{self.chunk_outputs_folder(chunk)}on-demand-{digest}-w"
+
+    def on_demand_outputs(self, chunk: str, digest: str, wave: int) -> str:
+        """The output file of an on-demand pass, of the same form as a job's."""
+        return f"{self.on_demand_prefix(chunk, digest)}{wave}/{chunk}.jsonl.out"
+
+    def resubmissions(self, chunk: str, digest: str) -> str:
+        """Which runs were told to pay for this content again."""
+        return f"{self.records_folder(split_chunk_key(chunk)[0])}{chunk}/{digest}-resubmissions.json"
+
     def outputs_manifest(self, chunk: str) -> str:
         """Which jobs answered the chunk, and where their outputs are."""
         return f"{self.chunk_outputs_folder(chunk)}outputs.json"

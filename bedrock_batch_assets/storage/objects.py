@@ -16,6 +16,7 @@ from bedrock_batch_assets.storage.range_reader import RangeReader
 from bedrock_batch_assets.storage.s3_errors import (
     AccessDeniedError,
     BucketNotFoundError,
+    ObjectChangedError,
     ObjectNotFoundError,
     s3_errors_explained,
 )
@@ -88,6 +89,25 @@ class ObjectStore:
             self.client.put_object(
                 Bucket=self.bucket, Key=key, Body=data, **self._write_arguments(content_type, metadata)
             )
+
+    def put_new(self, key: str, data: bytes) -> bool:
+        """Write an object where there is none. False, and nothing written, where there is one already.
+
+        S3 decides (`If-None-Match: *`, Amazon S3 User Guide, "Conditional writes"), so of two writers one succeeds.
+        """
+        try:
+            with s3_errors_explained("s3:PutObject", self.bucket, key):
+                self.client.put_object(
+                    Bucket=self.bucket, Key=key, Body=data, IfNoneMatch="*", **self._write_arguments(None, None)
+                )
+        except ObjectChangedError:
+            return False
+        except ClientError as error:
+            # Another conditional write of the same key is under way.
+            if error.response["Error"]["Code"] == "ConditionalRequestConflict":
+                return False
+            raise
+        return True
 
     def put_json(self, key: str, value: Any, *, metadata: Mapping[str, str] | None = None) -> None:
         """Write `value` as indented JSON, keys in the order given."""

@@ -12,6 +12,7 @@ from bedrock_batch_assets.storage.layout import Layout
 from bedrock_batch_assets.storage.manifests import (
     BatchManifest,
     ChunkManifest,
+    JobOutput,
     OutputsManifest,
     PartSummary,
     TableManifest,
@@ -108,6 +109,20 @@ class BatchStorage(AwsConnection):
 
         _, key = parse_s3_uri(prefix)
         return sorted(info.key for info in self.objects.list(key) if info.key.endswith(".jsonl.out"))
+
+    def job_tokens(self, outputs: list[JobOutput]) -> dict[str, int]:
+        """Tokens that the jobs' own manifests (`manifest.json.out`) say were used; on-demand passes have none."""
+        from bedrock_batch_assets.storage.objects import ObjectNotFoundError, parse_s3_uri
+
+        total = {"input_tokens": 0, "output_tokens": 0}
+        for output in outputs:
+            try:
+                found = self.objects.get_json(parse_s3_uri(output.prefix)[1] + "manifest.json.out")
+            except (ObjectNotFoundError, ValueError):
+                continue
+            total["input_tokens"] += found.get("inputTokenCount") or 0
+            total["output_tokens"] += found.get("outputTokenCount") or 0
+        return total
 
     def write_manifest(self, key: str, manifest: msgspec.Struct) -> None:
         """Store a manifest at `key`."""

@@ -34,6 +34,13 @@ class MyProcessors(Processors):
     cohere: CohereProcessor
 
 
+def my_processors(**processors: BaseProcessor) -> MyProcessors:
+    # The type checker's view of a pydantic class knows nothing of the base's own constructor.
+    create: Any = MyProcessors
+    created: MyProcessors = create(**processors)
+    return created
+
+
 @pytest.mark.parametrize(
     ("model_id", "base"),
     [
@@ -130,7 +137,7 @@ def test_a_name_beats_the_model_id() -> None:
 
 def test_a_processor_that_is_added_wins() -> None:
     """It takes models that no shipped one takes, and those that it shares with one; the others stay."""
-    processors = MyProcessors()
+    processors = my_processors()
     assert type(processors.for_model_id("cohere.command-r-v1:0")) is CohereProcessor
     assert type(processors.for_model_id("us.amazon.nova-pro-v1:0")) is CohereProcessor
     assert processors.for_model_id("us.amazon.nova-lite-v1:0").model_invocation_type == "Converse"
@@ -166,20 +173,20 @@ def test_sampling_that_the_model_refuses_is_caught_before_it_is_sent(
 @pytest.mark.parametrize(
     ("resource", "expected"),
     [
-        (Processors(), (1024, 1024)),
-        (Processors(anthropic=AnthropicProcessor(max_tokens=7)), (7, 1024)),
-        (MyProcessors(anthropic=AnthropicProcessor(max_tokens=dg.EnvVar.int("CLAUDE_MAX_TOKENS"))), (99, 1024)),
+        (Processors(), (1024, None)),
+        (Processors(anthropic=AnthropicProcessor(max_tokens=7)), (7, None)),
+        (my_processors(anthropic=AnthropicProcessor(system_prompt=dg.EnvVar("CLAUDE_PROMPT"))), (1024, "Be brief.")),
     ],
 )
 def test_an_asset_receives_the_processors(
-    resource: Processors, expected: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+    resource: Processors, expected: tuple[int, str | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Dagster hands over defaults, settings, environment variables and subclasses as they were given."""
-    monkeypatch.setitem(os.environ, "CLAUDE_MAX_TOKENS", "99")
+    monkeypatch.setitem(os.environ, "CLAUDE_PROMPT", "Be brief.")
 
     @dg.asset
     def seen(processors: Processors) -> list[Any]:
-        return [processors.anthropic.max_tokens, processors.converse.max_tokens, type(processors).__name__]
+        return [processors.anthropic.max_tokens, processors.anthropic.system_prompt, type(processors).__name__]
 
     result = dg.materialize([seen], resources={"processors": resource})
     assert result.output_for_node("seen") == [*expected, type(resource).__name__]

@@ -133,5 +133,5 @@ def test_broken_files_are_refused_with_the_place(data: bytes, words: str) -> Non
 def test_a_row_longer_than_a_block_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """A quote that swallows the rest of a large file ends in a message, not in memory."""
     monkeypatch.setattr(csv_source, "_BLOCK_BYTES", 1 << 20)
-    with pytest.raises(RequestError, match="after row 1 .* longer than 1 MiB: most likely a quote is .* never closed"):
+    with pytest.raises(RequestError, match=r"after row 1 .* longer than 1 MiB: most likely a quote is .* never closed"):
         read(b'id,v\n1,2\n3,"' + b"x,y\n" * 1_000_000)

@@ -28,7 +28,9 @@ def typed_columns() -> dict[str, pa.Array]:
         "date32": pa.array([_DAY, None, _DAY, _DAY, dt.date(9, 1, 1)], pa.date32()),
         "time64": pa.array([dt.time(1, 2, 3), None, dt.time(0), dt.time(0), dt.time(0)], pa.time64("ns")),
         "timestamp": pa.array([_TIME, None, _TIME, _TIME, _TIME.replace(hour=1)], pa.timestamp("us")),
-        "timestamp_zone": pa.array([_TIME, None, _TIME, _TIME, _TIME.replace(hour=1)], pa.timestamp("ns", "Europe/Berlin")),
+        "timestamp_zone": pa.array(
+            [_TIME, None, _TIME, _TIME, _TIME.replace(hour=1)], pa.timestamp("ns", "Europe/Berlin")
+        ),
         "duration": pa.array([dt.timedelta(1), None, dt.timedelta(0), None, dt.timedelta(2)], pa.duration("us")),
         "decimal": pa.array([decimal.Decimal("1.10"), None, *[decimal.Decimal("-0.01")] * 3], pa.decimal128(9, 2)),
         "decimal256": pa.array([decimal.Decimal("1.10"), None, *[decimal.Decimal("-0.01")] * 3], pa.decimal256(50, 2)),

@@ -73,7 +73,7 @@ def test_a_closed_port_is_an_unreachable_endpoint() -> None:
         endpoint_url="http://127.0.0.1:9",
         region_name="us-east-1",
         aws_access_key_id="a",
-        aws_secret_access_key="b",  # noqa: S106
+        aws_secret_access_key="b",
         config=Config(retries={"total_max_attempts": 1}),
     )
     with pytest.raises(ConfigurationError, match="cannot be reached"), s3_errors_explained("s3:ListBucket", "data"):

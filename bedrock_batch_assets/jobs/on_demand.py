@@ -1,0 +1,188 @@
+"""Records that are too few for a job: answered one by one, at the on-demand price.
+
+The service refuses jobs of under 100 records, and InvokeModel has no idempotency token. So each record is claimed on
+S3 before it is sent and its answer is stored as soon as it is there. A record that was claimed by a process that died
+before the answer came may have been paid for, and is therefore not sent again; its row says so.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+from pydantic import Field
+
+from bedrock_batch_assets.aws import THROTTLED, AwsConnection, error_code, error_message, explained
+from bedrock_batch_assets.jobs.waiting import Clock
+
+if TYPE_CHECKING:
+    from botocore.exceptions import ClientError
+
+    from bedrock_batch_assets.storage.objects import ObjectStore
+
+# Refusals before the model ran, which cost nothing (Amazon Bedrock User Guide, "Troubleshooting API error codes").
+_TRY_AGAIN = THROTTLED | {"ServiceUnavailableException", "ModelNotReadyException", "ServiceQuotaExceededException"}
+UNKNOWN_OUTCOME = (
+    "sent on demand, but the process or the connection broke before the answer was stored; it may have been paid for, "
+    "so it is not sent again"
+)
+_LONGEST_BACKOFF_SECONDS = 30.0
+
+
+class OnDemand(AwsConnection):
+    """The on-demand API (InvokeModel, Converse), for batches and remainders that are too small for a batch job."""
+
+    requests_per_second: float = Field(default=10.0, gt=0, description="At most so many requests a second, per chunk.")
+    concurrency: int = Field(default=8, ge=1, le=64, description="Requests in flight at the same time, per chunk.")
+    max_attempts: int = Field(
+        default=1,
+        ge=1,
+        le=1,
+        description="Always 1: boto3 would also repeat requests that may have been answered, and so paid for.",
+    )
+    # Long answers take minutes, and giving up on one would leave it paid for and lost.
+    read_timeout_seconds: int = Field(default=600, ge=1, description="Longest wait for one answer.")
+    tries: int = Field(default=8, ge=1, description="Tries per record while the service is throttling.")
+
+    def invoke(self, model_id: str, invocation_type: Literal["InvokeModel", "Converse"], body: dict[str, Any]) -> Any:
+        """Send one `modelInput` and return its `modelOutput`.
+
+        Raises:
+            ConfigurationError: Access is denied.
+            botocore.exceptions.ClientError: The service refuses.
+            botocore.exceptions.BotoCoreError: The connection broke; nobody knows whether the model ran.
+        """
+        client = self.client("bedrock-runtime")
+        if invocation_type == "Converse":
+            response = explained(
+                lambda: client.converse(modelId=model_id, **body), action="bedrock:InvokeModel", resource=model_id
+            )
+            return {name: value for name, value in response.items() if name != "ResponseMetadata"}
+        response = explained(
+            lambda: client.invoke_model(
+                modelId=model_id, body=msgspec.json.encode(body), contentType="application/json"
+            ),
+            action="bedrock:InvokeModel",
+            resource=model_id,
+        )
+        return msgspec.json.decode(response["body"].read())
+
+
+@dataclass(frozen=True)
+class OnDemandPass:
+    """One pass over some records. `folder` (an S3 key ending in a slash) is its own; its output file is the result."""
+
+    service: OnDemand
+    objects: "ObjectStore"
+    model_id: str
+    invocation_type: Literal["InvokeModel", "Converse"]
+    folder: str
+    output_key: str
+    clock: Clock
+
+    def run(self, records: Iterable[bytes], on_progress: Callable[[int, int], None]) -> None:
+        """Answer the records and write the output file, unless it is there already.
+
+        Args:
+            records: JSON lines with `recordId` and `modelInput`; kept in memory, so they should be few.
+            on_progress: Told (answered, total) after each record.
+        """
+        if self.objects.exists(self.output_key):
+            return
+        lines = [msgspec.json.decode(record) for record in records]
+        answered = self._stored_answers()
+        todo = [line for line in lines if line["recordId"] not in answered]
+        pace = _Pace(self.service.requests_per_second, self.clock)
+        pool = ThreadPoolExecutor(max_workers=self.service.concurrency, thread_name_prefix="on-demand")
+        try:
+            futures = [pool.submit(self._answer, line, pace) for line in todo]
+            for future in as_completed(futures):
+                answer = future.result()
+                answered[answer["recordId"]] = answer
+                on_progress(len(answered), len(lines))
+        finally:
+            # Calls in flight are paid for, so their answers are waited for and stored; no further ones begin.
+            pace.stop()
+            pool.shutdown(wait=True, cancel_futures=True)
+        output = b"".join(msgspec.json.encode(answered[line["recordId"]]) + b"\n" for line in lines)
+        self.objects.put_bytes(self.output_key, output, content_type="application/jsonl")
+        self.objects.delete_prefix(self.folder)
+
+    def _stored_answers(self) -> dict[str, dict[str, Any]]:
+        """The answers of an earlier process, and for claims without one, that their outcome is unknown."""
+        answers: dict[str, dict[str, Any]] = {}
+        claims: set[str] = set()
+        for info in self.objects.list(self.folder):
+            name = info.key.removeprefix(self.folder)
+            kind, _, record_id = name.partition("/")
+            if kind == "answers":
+                answers[record_id] = msgspec.json.decode(self.objects.get_bytes(info.key))
+            elif kind == "claims":
+                claims.add(record_id)
+        for record_id in claims - set(answers):
+            answers[record_id] = _error_line(record_id, "Unknown", UNKNOWN_OUTCOME)
+        return answers
+
+    def _answer(self, line: Mapping[str, Any], pace: "_Pace") -> dict[str, Any]:
+        record_id = line["recordId"]
+        pace.wait()
+        if not self.objects.put_new(f"{self.folder}claims/{record_id}", b""):
+            return _error_line(record_id, "Unknown", UNKNOWN_OUTCOME)
+        answer = self._send(line, pace)
+        self.objects.put_bytes(f"{self.folder}answers/{record_id}", msgspec.json.encode(answer))
+        return answer
+
+    def _send(self, line: Mapping[str, Any], pace: "_Pace") -> dict[str, Any]:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        record_id = line["recordId"]
+        for attempt in range(self.service.tries):
+            try:
+                output = self.service.invoke(self.model_id, self.invocation_type, line["modelInput"])
+            except ClientError as error:
+                if error_code(error) not in _TRY_AGAIN or attempt == self.service.tries - 1:
+                    return _refused_line(record_id, error)
+                self.clock.sleep(self.clock.backoff(attempt, _LONGEST_BACKOFF_SECONDS))
+                pace.wait()
+            except BotoCoreError:
+                return _error_line(record_id, "Unknown", UNKNOWN_OUTCOME)
+            else:
+                return {"recordId": record_id, "modelOutput": output}
+        raise AssertionError("the last try returns")
+
+
+class _Pace:
+    """Spaces requests evenly over all threads of a pass."""
+
+    def __init__(self, per_second: float, clock: Clock) -> None:
+        self._interval = 1 / per_second
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._next = clock.now()
+        self._stopped = False
+
+    def wait(self) -> None:
+        with self._lock:
+            if self._stopped:
+                raise InterruptedError("the pass was stopped")
+            now = self._clock.now()
+            delay = max(0.0, self._next - now)
+            self._next = max(now, self._next) + self._interval
+        if delay:
+            self._clock.sleep(delay)
+
+    def stop(self) -> None:
+        with self._lock:
+            self._stopped = True
+
+
+def _refused_line(record_id: str, error: "ClientError") -> dict[str, Any]:
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400)
+    return _error_line(record_id, status, error_message(error) or error_code(error))
+
+
+def _error_line(record_id: str, code: int | str, message: str) -> dict[str, Any]:
+    """A line as the batch service writes it for a record that failed."""
+    return {"recordId": record_id, "error": {"errorCode": code, "errorMessage": message}}

@@ -1,0 +1,112 @@
+import datetime
+import uuid
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from bedrock_batch_assets.errors import RequestError
+from bedrock_batch_assets.prompt_templates import value_to_text
+from bedrock_batch_assets.records.column_texts import check_column, column_texts
+
+NOON = datetime.datetime(2024, 5, 1, 12, 0, 0, 250)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array(["a", None, "é😀"]),
+        pa.array(["a", None], pa.large_string()),
+        pa.array(["a", None], pa.string_view()),
+        pa.array(["a", None, "a"]).dictionary_encode(),
+        pa.array([1, None], pa.int8()),
+        pa.array([2**63], pa.uint64()),
+        pa.array([0.1, None, float("nan")]),
+        pa.array([0.5], pa.float32()),
+        pa.array([True, None]),
+        pa.array([Decimal("1.50"), None]),
+        pa.array([NOON.date()]),
+        pa.array([NOON, None]),
+        pa.array([NOON], pa.timestamp("us", "Europe/Berlin")),
+        pa.array([NOON.time()], pa.time64("us")),
+        pa.array([datetime.timedelta(hours=1)]),
+        pa.array([["a", None], None, []]),
+        pa.array([{"a": {"b": [1.5]}}, None]),
+        pa.array([[("key", 1)]], pa.map_(pa.string(), pa.int64())),
+        pa.array([[1, 2]], pa.list_(pa.int64(), 2)),
+        pa.array([1, None, 1]).dictionary_encode(),
+        pa.array([None, None]),
+    ],
+    ids=lambda column: str(column.type),
+)
+def test_a_column_has_the_texts_of_its_values(column: pa.Array) -> None:
+    """Reading a column at once and value by value give the same texts, also from the middle of a column."""
+    assert column_texts(column) == [value_to_text(value) for value in column.to_pylist()]
+    assert column_texts(column.slice(1)) == [value_to_text(value) for value in column.to_pylist()[1:]]
+
+
+NANOSECONDS = 1_714_564_800_000_250_999
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "text"),
+    [
+        (pa.timestamp("ns"), NANOSECONDS, "2024-05-01 12:00:00.000250"),
+        (pa.timestamp("ns", "UTC"), NANOSECONDS, "2024-05-01 12:00:00.000250+00:00"),
+        (pa.duration("ns"), 1_500_000_999, "0:00:01.500000"),
+        (pa.time64("ns"), 1_500_000_999, "00:00:01.500000"),
+        (pa.list_(pa.timestamp("ns")), [NANOSECONDS], '["2024-05-01 12:00:00.000250"]'),
+        (pa.large_list(pa.timestamp("ns")), [NANOSECONDS], '["2024-05-01 12:00:00.000250"]'),
+        (pa.list_(pa.timestamp("ns"), 1), [NANOSECONDS], '["2024-05-01 12:00:00.000250"]'),
+        (pa.struct([("at", pa.timestamp("ns"))]), {"at": NANOSECONDS}, '{"at":"2024-05-01 12:00:00.000250"}'),
+        (pa.map_(pa.string(), pa.timestamp("ns")), [("at", NANOSECONDS)], '[["at","2024-05-01 12:00:00.000250"]]'),
+    ],
+    ids=str,
+)
+def test_nanoseconds_are_cut_to_microseconds(kind: pa.DataType, value: Any, text: str) -> None:
+    """Only pandas could represent them, which a process that renders does not load."""
+    assert column_texts(pa.array([value, None], kind)) == [text, None]
+
+
+def test_a_date_that_python_does_not_have_is_the_requests_fault() -> None:
+    """The message names the type instead of ending in an overflow."""
+    with pytest.raises(RequestError, match="timestamp"):
+        column_texts(pa.array([2**62], pa.timestamp("s")))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pa.binary(),
+        pa.large_binary(),
+        pa.binary_view(),
+        pa.binary(4),
+        pa.dictionary(pa.int8(), pa.binary()),
+        pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
+        pa.list_(pa.struct([("bytes", pa.binary())])),
+    ],
+    ids=str,
+)
+def test_bytes_have_no_text(kind: pa.DataType) -> None:
+    """A column of images, as data sets store them, cannot be put into a prompt."""
+    with pytest.raises(RequestError, match=r"'image'.*bytes"):
+        check_column(pa.schema([("image", kind)]), "image", "The prompt")
+
+
+def test_the_column_must_exist_once() -> None:
+    """A missing column is named with those that there are; one of two of the same name is not guessed."""
+    schema = pa.schema([("a", pa.string()), ("b", pa.string()), ("b", pa.int64())])
+    check_column(schema, "a", "The prompt")
+    with pytest.raises(RequestError, match=r"The prompt needs the column 'topic'.*'a', 'b'"):
+        check_column(schema, "topic", "The prompt")
+    with pytest.raises(RequestError, match="2 columns called 'b'"):
+        check_column(schema, "b", "The prompt")
+
+
+def test_extension_types_have_the_text_of_their_value() -> None:
+    """A uuid is stored as bytes and still has a text."""
+    identifier = uuid.UUID(int=7)
+    column = pa.array([identifier.bytes], pa.uuid())
+    check_column(pa.schema([("id", column.type)]), "id", "The prompt")
+    assert column_texts(column) == [str(identifier)]

@@ -1,0 +1,161 @@
+import io
+import itertools
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bedrock_batch_assets.processors.anthropic import AnthropicProcessor
+from bedrock_batch_assets.processors.base import BaseProcessor, ModelAnswer
+from bedrock_batch_assets.processors.converse import ConverseProcessor
+from bedrock_batch_assets.processors.titan_text_embeddings_v2 import TitanTextEmbeddingsV2Processor
+from bedrock_batch_assets.records import parsing
+from bedrock_batch_assets.records.parsing import OutputParser, OutputRecord, line_blocks
+
+
+def parse(*lines: bytes, processor: BaseProcessor | None = None) -> list[OutputRecord]:
+    return list(OutputParser(processor or AnthropicProcessor()).parse([line + b"\n" for line in lines]))
+
+
+def line(body: dict[str, Any] | None = None, **members: Any) -> bytes:
+    content = {"recordId": "r0000000001", "modelInput": {"messages": []}, **members}
+    return json.dumps(content if body is None else {**content, "modelOutput": body}).encode()
+
+
+def text_body(text: str) -> dict[str, Any]:
+    return {"content": [{"type": "text", "text": text}], "stop_reason": "end_turn"}
+
+
+@given(st.binary(), st.lists(st.integers(0, 40)), st.integers(1, 20))
+def test_lines_end_at_newlines_alone(data: bytes, cuts: list[int], block_bytes: int) -> None:
+    """However the file arrives, its lines are what stands between its newlines, in order."""
+    data = data.replace(b"\x07", b"\n")
+    edges = [0, *sorted(cut for cut in cuts if cut < len(data)), len(data)]
+    blocks = [data[start:stop] for start, stop in itertools.pairwise(edges)]
+    expected = [part + b"\n" for part in data.split(b"\n")]
+    expected[-1] = expected[-1][:-1]
+    if not expected[-1]:
+        expected.pop()
+    assert [one for lines in line_blocks(blocks) for one in lines] == expected
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parsing, "_BLOCK_BYTES", block_bytes)
+        assert [one for lines in line_blocks(io.BytesIO(data)) for one in lines] == expected
+
+
+def test_separators_that_json_leaves_alone_do_not_cut_a_line() -> None:
+    """U+2028, U+2029 and U+0085 may stand in a model's text as they are."""
+    text = "a\u2028b\u2029c\x85d"
+    content = json.dumps({"recordId": "r0000000001", "modelOutput": text_body(text)}, ensure_ascii=False)
+    [record] = parse(content.encode())
+    assert record.answer is not None
+    assert record.answer.response == text
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        ({"errorCode": 400, "errorMessage": "bad request"}, "400: bad request"),
+        ({"errorCode": "ThrottlingException", "errorMessage": "slow down"}, "ThrottlingException: slow down"),
+        ({"errorCode": 500, "errorMessage": None}, "500"),
+        ({"errorCode": 429, "errorMessage": "x", "retryable": True, "expired": False}, "429: x (retryable)"),
+        ({"errorMessage": "late", "expired": True}, "late (expired)"),
+        ({}, "the service gave no reason"),
+    ],
+)
+def test_an_error_is_one_line_of_text(error: dict[str, Any], text: str) -> None:
+    """Code and message, in whichever type and with whichever extras the service writes them."""
+    assert parse(line(error=error)) == [OutputRecord("r0000000001", error=text)]
+    assert parse(line(error=error, modelOutput=None)) == [OutputRecord("r0000000001", error=text)]
+
+
+@pytest.mark.parametrize(
+    ("processor", "body"),
+    [
+        (AnthropicProcessor(), {"output": {"message": {"content": []}}}),
+        (AnthropicProcessor(), {"content": "text"}),
+        (AnthropicProcessor(), []),
+        (ConverseProcessor(), text_body("x")),
+        (TitanTextEmbeddingsV2Processor(), {"embedding": ["a"]}),
+        (TitanTextEmbeddingsV2Processor(), {"embedding": None}),
+    ],
+)
+def test_a_body_that_is_not_the_familys_is_one_records_error(processor: BaseProcessor, body: Any) -> None:
+    """The record is known, so it is an error of its own and no corrupt line."""
+    good, bad = parse(line(error={"errorCode": 1}), line(body), processor=processor)
+    assert good.error == "1"
+    assert (bad.record_id, bad.answer, bad.corrupt) == ("r0000000001", None, False)
+    assert bad.error is not None
+    assert "unexpected" in bad.error
+
+
+def test_a_line_with_neither_answer_nor_error_says_so() -> None:
+    """It is an error of the record."""
+    assert parse(line()) == [
+        OutputRecord("r0000000001", error="the output line has neither modelOutput nor error"),
+    ]
+
+
+@given(st.integers(1, 200))
+def test_a_line_that_was_cut_off_keeps_its_record(length: int) -> None:
+    """It is corrupt, and belongs to the record whose id stands before the cut; never does it raise."""
+    whole = line(text_body("x" * 100))
+    [record] = parse(whole[:length])
+    assert record.corrupt
+    assert record.record_id == ("r0000000001" if length >= len('{"recordId": "r0000000001"') else None)
+
+
+@given(st.binary(min_size=1))
+def test_garbage_never_raises(data: bytes) -> None:
+    """Whatever the bytes are, the lines around them are read."""
+    records = parse(line(text_body("a")), data, line(text_body("b")))
+    for record in (records[0], records[-1]):
+        assert record.answer is not None
+    assert all(record.answer is None for record in records[1:-1])
+
+
+@pytest.mark.parametrize("content", [b"[]", b"1", b"null", b'{"modelOutput":{}}', b'{"recordId":7}'])
+def test_json_without_a_record_id_is_corrupt(content: bytes) -> None:
+    """It cannot be attributed to any record."""
+    [record] = parse(content)
+    assert record.record_id is None
+    assert record.corrupt or record.error is not None
+
+
+def test_blank_lines_are_nothing() -> None:
+    """They are neither records nor corrupt."""
+    assert parse(b"", b"  \r", b"") == []
+
+
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [(b'"a\\ud83d"', "a\ufffd"), (b'"a\xff"', "a\ufffd"), (b'"\\ud83d\\ude00"', "😀"), (b'"a\tb"', None)],
+)
+def test_a_paid_answer_survives_broken_characters(raw: bytes, text: str | None) -> None:
+    """Half an emoji, where a token limit cut it, and bytes that are not UTF-8 become the replacement character."""
+    content = line(text_body("@")).replace(b'"@"', raw)
+    [record] = parse(content)
+    assert (record.answer.response if record.answer else None) == text
+    assert record.record_id == "r0000000001"
+
+
+class LooseProcessor(AnthropicProcessor):
+    """Reads a dict, and believes everything."""
+
+    output_type = None
+
+    def process_output(self, model_output: Any) -> ModelAnswer:
+        return ModelAnswer(
+            response=model_output["text"], stop_reason=model_output.get("why"), input_tokens=model_output.get("in")
+        )
+
+
+@pytest.mark.parametrize("body", [{}, {"text": 7}, {"text": "a", "why": []}, {"text": "a", "in": "9"}])
+def test_a_loose_processor_cannot_break_the_columns(body: dict[str, Any]) -> None:
+    """What has another type than the column, or is not there, is an error of this record alone."""
+    good, bad = parse(line({"text": "a", "in": 9}), line(body), processor=LooseProcessor())
+    assert good.answer == ModelAnswer(response="a", input_tokens=9)
+    assert bad.answer is None
+    assert bad.error is not None
+    assert "unexpected model output" in bad.error

@@ -1,0 +1,195 @@
+import json
+import re
+import subprocess
+import sys
+from typing import Any, ClassVar
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bedrock_batch_assets.errors import ConfigurationError, RequestError
+from bedrock_batch_assets.processors.anthropic import AnthropicProcessor
+from bedrock_batch_assets.processors.base import BaseProcessor, ModelAnswer
+from bedrock_batch_assets.processors.converse import ConverseProcessor
+from bedrock_batch_assets.processors.titan_text_embeddings_v2 import TitanTextEmbeddingsV2Processor
+from bedrock_batch_assets.prompt_templates import PromptTemplate
+from bedrock_batch_assets.records import rendering
+from bedrock_batch_assets.records.rendering import RecordRenderer, record_id, row_of
+from bedrock_batch_assets_tests.records import reference
+
+# What JSON, line splitting or formatting could stumble over, next to any text at all.
+TEXTS = st.one_of(
+    st.text(st.characters(exclude_categories=["Cs"])),
+    st.sampled_from(
+        ['"', "\\", "\\n", "\n", "\r\n", "\u2028", "\x85", "\x00\x1f\x7f", "{a}", "😀", "", " ", '"}]}'] * 2
+    ),
+)
+COLUMNS = {
+    "text": (TEXTS, pa.string()),
+    "größe 😀": (TEXTS, pa.large_string()),
+    "count": (st.integers(-(2**63), 2**63 - 1), pa.int64()),
+    "share": (st.floats(), pa.float64()),
+    "flag": (st.booleans(), pa.bool_()),
+    "day": (st.dates(), pa.date32()),
+    "tags": (st.lists(st.none() | TEXTS), pa.list_(pa.string())),
+}
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> pa.RecordBatch:
+    """A few rows with a column of each type, with nulls."""
+    count = draw(st.integers(0, 12))
+    columns = [
+        pa.array(draw(st.lists(st.none() | values, min_size=count, max_size=count)), kind)
+        for values, kind in COLUMNS.values()
+    ]
+    return pa.RecordBatch.from_arrays(columns, names=list(COLUMNS))
+
+
+@st.composite
+def templates(draw: st.DrawFn) -> PromptTemplate:
+    """Any literals around any columns, also around one several times."""
+    names = draw(st.lists(st.sampled_from(list(COLUMNS)), min_size=1, max_size=4))
+    return PromptTemplate(tuple(draw(TEXTS) for _ in range(len(names) + 1)), tuple(names))
+
+
+class SlowAnthropicProcessor(AnthropicProcessor):
+    """The same bodies, one at a time."""
+
+    input_is_template: ClassVar[bool] = False
+
+
+PROCESSORS: list[BaseProcessor] = [
+    AnthropicProcessor(temperature=0.5, system_prompt='Say "yes"\n', stop_sequences=["\u2028"]),
+    ConverseProcessor(additional_model_request_fields={"top_k": 5, "labels": ["é"]}),
+    SlowAnthropicProcessor(),
+]
+
+
+@given(batches(), templates(), st.sampled_from(PROCESSORS), st.integers(0, 10**9), st.integers(1, 5))
+def test_rendering_equals_the_plain_way(
+    batch: pa.RecordBatch, template: PromptTemplate, processor: BaseProcessor, first_row: int, slice_rows: int
+) -> None:
+    """Byte for byte, size for size and reason for reason, whatever the values, and however the rows are cut."""
+    renderer = RecordRenderer(processor, template, batch.schema)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rendering, "_SLICE_ROWS", slice_rows)
+        rendered = renderer.render(batch, first_row)
+        skipped_rows = renderer.skipped_rows(batch, first_row)
+    jsonl, sizes, skipped = reference.render(batch, first_row, processor, template)
+    assert rendered.jsonl == jsonl
+    assert rendered.line_sizes.tolist() == sizes
+    assert rendered.skipped == skipped == skipped_rows
+    assert rendered.record_count == len(batch) - len(skipped)
+
+
+@given(batches())
+def test_every_line_is_a_json_object_of_its_own(batch: pa.RecordBatch) -> None:
+    """Newlines end lines and occur nowhere else, and no control character is left as it is."""
+    rendered = RecordRenderer(AnthropicProcessor(), PromptTemplate.parse("{text}"), batch.schema).render(batch, 0)
+    assert not re.search(rb"[\x00-\x09\x0b-\x1f]", rendered.jsonl)
+    lines = rendered.jsonl.decode().split("\n")
+    assert lines.pop() == ""
+    prompts = [json.loads(line)["modelInput"]["messages"][0]["content"][0]["text"] for line in lines]
+    assert prompts == [text for text in batch.column("text").to_pylist() if text and text.strip()]
+
+
+def test_embedding_models_read_their_column() -> None:
+    """They take no template, and the text goes into the body as it is."""
+    batch = pa.RecordBatch.from_pydict({"id": [1, 2], "input_text": [' "a" ', None]})
+    rendered = RecordRenderer(TitanTextEmbeddingsV2Processor(), None, batch.schema).render(batch, 8)
+    assert json.loads(rendered.jsonl) == {
+        "recordId": "r0000000008",
+        "modelInput": TitanTextEmbeddingsV2Processor().process_input(' "a" '),
+    }
+    assert rendered.skipped == [(9, "column 'input_text' is empty")]
+
+
+SCHEMA = pa.schema([("topic", pa.string())])
+
+
+@pytest.mark.parametrize(
+    ("processor", "template", "message"),
+    [
+        (TitanTextEmbeddingsV2Processor(), None, "The embedding model needs the column 'input_text'"),
+        (TitanTextEmbeddingsV2Processor(), "{topic}", "take no prompt"),
+        (AnthropicProcessor(), None, "need a prompt"),
+        (AnthropicProcessor(), "{topics}", "The prompt needs the column 'topics'"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(processor: BaseProcessor, template: str | None, message: str) -> None:
+    """Before a single row is rendered, with what to change."""
+    parsed = PromptTemplate.parse(template) if template else None
+    with pytest.raises(RequestError, match=message):
+        RecordRenderer(processor, parsed, SCHEMA)
+
+
+class BrokenPromiseProcessor(BaseProcessor):
+    """Says that the text goes into the body as it is, and does something else with it."""
+
+    input_is_template: ClassVar[bool] = True
+    fault: str
+
+    def process_input(self, text: str) -> dict[str, Any]:
+        bodies: dict[str, dict[str, Any]] = {
+            "strips": {"prompt": text.strip()},
+            "adds": {"prompt": f"Human: {text}"},
+            "repeats": {"prompt": text, "copy": text},
+            "leaves out": {"prompt": ""},
+            "measures": {"prompt": text, "length": len(text)},
+            "cuts": {"prompt": text[:50_000]},
+            "formats": {"prompt": text.replace("{0}", "x")},
+        }
+        return bodies[self.fault]
+
+    def process_output(self, model_output: Any) -> ModelAnswer:
+        return ModelAnswer()
+
+
+@pytest.mark.parametrize("fault", ["strips", "adds", "repeats", "leaves out", "measures", "cuts", "formats"])
+def test_a_processor_that_breaks_its_promise_is_found_out(fault: str) -> None:
+    """A constant shell around the text would send something other than the processor's body."""
+    with pytest.raises(ConfigurationError, match="BrokenPromiseProcessor sets input_is_template"):
+        RecordRenderer(BrokenPromiseProcessor(fault=fault), PromptTemplate.parse("{topic}"), SCHEMA)
+
+
+@given(st.integers(0, 10**10 - 1))
+def test_record_ids_lead_back_to_their_row(row: int) -> None:
+    """They have 11 alphanumeric characters, what the oldest documentation asks for."""
+    assert re.fullmatch(r"[a-z0-9]{11}", record_id(row))
+    assert row_of(record_id(row)) == row
+
+
+@pytest.mark.parametrize(
+    "identifier", [None, "", "r", "r1", "r00000000001", "x0000000001", "r000000000١", "r 000000001", "r+000000001"]
+)
+def test_other_ids_lead_to_no_row(identifier: str | None) -> None:
+    """Not even those that Python would read as a number."""
+    assert row_of(identifier) is None
+
+
+def test_rendering_does_not_load_pandas() -> None:
+    """The process that renders is the one that waits for hours, and must stay small (time zones do load it)."""
+    code = """if True:
+        import sys
+        import pyarrow as pa
+        from bedrock_batch_assets.processors.anthropic import AnthropicProcessor
+        from bedrock_batch_assets.prompt_templates import PromptTemplate
+        from bedrock_batch_assets.records.joining import OutputJoin
+        from bedrock_batch_assets.records.rendering import RecordRenderer
+        zeros = pa.py_buffer(bytes(16))
+        batch = pa.RecordBatch.from_arrays(
+            [pa.Array.from_buffers(kind, 2, [None, zeros]) for kind in (pa.timestamp("ns"), pa.float64())],
+            names=["at", "share"],
+        )
+        renderer = RecordRenderer(AnthropicProcessor(), PromptTemplate.parse("{at} {share}"), batch.schema)
+        assert renderer.render(batch, 0).record_count == 2
+        join = OutputJoin(renderer, 0, 2)
+        join.add_outputs([b'{"recordId":"r0000000001","modelOutput":{"content":[{"type":"text","text":"x"}]}}'])
+        assert join.join(batch).num_rows == 2
+        print("pandas" in sys.modules)
+    """
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "False"
