@@ -36,8 +36,7 @@ EXAMPLE_KEY = "inputs/topics.csv"
 # Two jobs a batch: a run costs about five CPU-seconds, so more would only take longer on a small machine.
 RECORDS_PER_JOB = 130
 SHOWN_ROWS = 4
-SHOWN_COLUMNS = ("topic", "input_text", "response", "embedding", "record_status", "input_tokens", "output_tokens")
-SHOWN_NUMBERS = 4
+SHOWN_NUMBERS = 3
 
 
 @dataclass(frozen=True)
@@ -47,6 +46,7 @@ class Example:
     batch: str
     model_id: str
     prompt_id: str | None
+    shown_columns: tuple[str, ...]
 
     def request(self, bucket: str) -> dict[str, Any]:
         """The request, as a person would write it for `bedrock-batch launch`."""
@@ -60,8 +60,13 @@ class Example:
 
 
 EXAMPLES = (
-    Example("demo-jokes", "anthropic.claude-3-haiku-20240307-v1:0", "joke_about_topic"),
-    Example("demo-embeddings", "amazon.titan-embed-text-v2:0", None),
+    Example(
+        "demo-jokes",
+        "anthropic.claude-3-haiku-20240307-v1:0",
+        "joke_about_topic",
+        ("topic", "response", "record_status"),
+    ),
+    Example("demo-embeddings", "amazon.titan-embed-text-v2:0", None, ("input_text", "embedding", "record_status")),
 )
 
 
@@ -155,7 +160,7 @@ def _run_batches(console: "Console", platform: "LocalPlatform") -> None:
             ended.set()
         statuses = [future.result() for future in futures]
     for example, status in zip(EXAMPLES, statuses, strict=True):
-        console.print(_result(batches, status))
+        console.print(_result(batches, example, status))
         console.print(
             f"{example.batch}: "
             + ", ".join(f"{count} {name}" for name, count in status.records.items())
@@ -188,23 +193,21 @@ def _explained(platform: "LocalPlatform") -> Iterator[None]:
         raise BatchError(f"{error}\nThe end of Dagster's log:\n{platform.dagster.tail()}") from error
 
 
-def _result(batches: "Batches", status: "BatchStatus") -> "Table":
+def _result(batches: "Batches", example: Example, status: "BatchStatus") -> "Table":
     """The first rows of a result table."""
     import pyarrow.parquet as pq
     from rich import box
     from rich.table import Table
 
     storage = batches.storage
-    first = storage.table_manifest(status.batch).parts[0]
+    first = storage.table_manifest(example.batch).parts[0]
     rows = pq.read_table(io.BytesIO(storage.objects.get_bytes(first))).slice(0, SHOWN_ROWS).to_pylist()
-    names = [name for name in SHOWN_COLUMNS if any(row.get(name) is not None for row in rows)]
-    table = Table(
-        box=box.SIMPLE_HEAD, pad_edge=False, title=f"{status.batch}: {status.rows} rows", title_justify="left"
-    )
-    for name in names:
-        table.add_column(name, overflow="ellipsis", no_wrap=name not in {"response"}, max_width=40)
+    title = f"{example.batch}: {status.rows} rows, {status.model_id}"
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
+    for name in example.shown_columns:
+        table.add_column(name, max_width=80 if name == "response" else 40)
     for row in rows:
-        table.add_row(*(cell(row.get(name)) for name in names))
+        table.add_row(*(cell(row.get(name)) for name in example.shown_columns))
     return table
 
 

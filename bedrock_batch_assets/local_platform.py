@@ -52,7 +52,8 @@ class LocalPlatform:
     Args:
         directory: Folder for all that it writes: DAGSTER_HOME, logs, settings. It is not deleted.
         dagster_yaml: Changes of the project's dagster.yaml, merged into it key by key.
-        aws_settings: Changes of local AWS's settings, see `local_aws/settings.py`.
+        aws_settings: Changes of local AWS's settings, see `local_aws/settings.py`; `platform.aws_url` takes more while
+            it runs.
         environment: More variables for all programs.
         definitions_module: The module whose definitions are loaded.
         port: Port of the webserver; None for a free one.
@@ -150,8 +151,12 @@ def start_local_aws(
     *,
     settings: Mapping[str, Any] | None = None,
     buckets: list[str],
+    data: Path | None = None,
 ) -> Program:
-    """Start local AWS at `url`, with its role and some buckets; its log and settings are in `directory`."""
+    """Start local AWS at `url`, with its role and some buckets.
+
+    Its log and settings are in `directory`; with `data`, objects and jobs are kept there from one time to the next.
+    """
     import json
 
     directory.mkdir(parents=True, exist_ok=True)
@@ -161,6 +166,8 @@ def start_local_aws(
     command += ["--settings", str(settings_file), "--region", REGION, "--role", ROLE]
     for bucket in buckets:
         command += ["--bucket", bucket]
+    if data is not None:
+        command += ["--data", str(data)]
     return Program("Local AWS", command, log=directory / "aws.log", environment=environment, directory=directory)
 
 
@@ -185,7 +192,7 @@ def wait_for_local_aws(program: Program, url: str) -> None:
         except requests.exceptions.RequestException:
             return False
 
-    _wait(program, answers)
+    wait_until(program, answers)
 
 
 def wait_for_dagster(program: Program, url: str) -> None:
@@ -205,7 +212,7 @@ def wait_for_dagster(program: Program, url: str) -> None:
             return False
 
     try:
-        _wait(program, answers)
+        wait_until(program, answers)
     except DagsterRefusedError as error:
         raise ProgramFailedError(f"{error}\nThe end of {program.log}:\n{program.tail()}") from error
 
@@ -280,7 +287,12 @@ def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
     return result
 
 
-def _wait(program: Program, answers: Callable[[], bool]) -> None:
+def wait_until(program: Program, answers: Callable[[], bool]) -> None:
+    """Ask until the answer is yes.
+
+    Raises:
+        ProgramFailedError: The program ended, or the answer was no for three minutes.
+    """
     deadline = time.monotonic() + START_SECONDS
     while not answers():
         program.check()

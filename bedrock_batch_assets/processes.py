@@ -51,6 +51,7 @@ class Program:
                 start_new_session=True,
             )
         self.pid = self._process.pid
+        self._has_ended = False
 
     def check(self) -> None:
         """Check that it still runs.
@@ -76,6 +77,9 @@ class Program:
         Args:
             grace_seconds: How long to wait after each of the first two.
         """
+        if self._has_ended:
+            # The number of the group may be somebody else's by now.
+            return
         for number, seconds in ((signal.SIGINT, grace_seconds), (signal.SIGTERM, grace_seconds), (signal.SIGKILL, 5.0)):
             if not self._signal(number):
                 break
@@ -83,6 +87,7 @@ class Program:
                 break
         # What is left is a zombie that this process has to take in.
         self._process.wait()
+        self._has_ended = True
 
     def _signal(self, number: signal.Signals) -> bool:
         try:

@@ -251,17 +251,17 @@ def start_local_aws(folder: Path, settings: dict[str, Any] | None = None, argume
     return running
 
 
-def end_local_aws(running: LocalAws) -> None:
-    """End a stand-in that `start_local_aws` started."""
+def end_local_aws(running: LocalAws) -> int | None:
+    """End a stand-in that `start_local_aws` started, and return its exit code."""
     process = running.process
     if process is None:
-        return
+        return None
     process.terminate()
     try:
-        process.wait(_END_SECONDS)
+        return process.wait(_END_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
-        process.wait()
+        return process.wait()
 
 
 @pytest.fixture(scope="session")
@@ -269,7 +269,7 @@ def local_aws_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local
     """The session's stand-in."""
     running = start_local_aws(tmp_path_factory.mktemp("local_aws"))
     yield running
-    end_local_aws(running)
+    assert end_local_aws(running) == 0
 
 
 @pytest.fixture

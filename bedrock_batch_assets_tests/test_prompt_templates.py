@@ -4,7 +4,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bedrock_batch_assets import prompt_templates
@@ -22,6 +22,7 @@ COLUMN_NAMES = st.text(st.characters(exclude_characters="{}[].!:", exclude_categ
 LITERALS = st.text(st.characters(exclude_categories=["Cs"]))
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(LITERALS, COLUMN_NAMES)), LITERALS, st.data())
 def test_a_template_is_its_literals_and_values_in_order(
     pairs: list[tuple[str, str]], last: str, data: st.DataObject
@@ -106,6 +107,7 @@ def test_every_type_has_one_text(value: Any, text: str) -> None:
     assert value_to_text(value) == text
 
 
+@settings(deadline=None)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.dates(),

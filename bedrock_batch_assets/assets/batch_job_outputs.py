@@ -74,7 +74,7 @@ def batch_job_outputs(
         if config.resubmit:
             context.log.warning("resubmit: all records of this chunk are asked for, and paid for, again.")
         # Retries of a run share the id of the first.
-        payer = context.run.root_run_id or context.run_id if config.resubmit else None
+        payer = context.run.root_run_id or context.run.run_id if config.resubmit else None
         start = first_wave(storage, records, answers.past_waves, payer)
         outputs = replace(answers, first_wave=start).collect() if records.records else []
         storage.write_manifest(
@@ -97,7 +97,7 @@ class _JobOwner:
     def wait(self, arn: str) -> JobState:
         """Wait until the job has finished, and stop it if a person terminates the run meanwhile."""
         context = self._context
-        context.instance.add_run_tags(context.run_id, {JOB_ARN_TAG: arn})
+        context.instance.add_run_tags(context.run.run_id, {JOB_ARN_TAG: arn})
         try:
             self.last_state = wait_until_finished(
                 self._jobs,
@@ -119,7 +119,7 @@ class _JobOwner:
 
     def _person_asked_to_stop(self) -> bool:
         # The run's own object is a stale snapshot, so its status is read fresh.
-        run = self._context.instance.get_run_by_id(self._context.run_id)
+        run = self._context.instance.get_run_by_id(self._context.run.run_id)
         return run is not None and run.status in {dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED}
 
 

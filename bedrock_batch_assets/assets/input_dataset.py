@@ -138,7 +138,10 @@ def _manifest(
     recipe = (request.model_id, name, parameters, template, request.output_format.value)
     entries = [
         ChunkEntry(
-            first_row=chunk.range.first_row, row_count=chunk.range.row_count, version=version_of(chunk.digest, *recipe)
+            first_row=chunk.range.first_row,
+            row_count=chunk.range.row_count,
+            # Record ids are made of row numbers, so a chunk that moves is another one.
+            version=version_of(chunk.range.first_row, chunk.digest, *recipe),
         )
         for chunk in table.chunks
     ]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 # Looks at a batch: a twentieth of the time waited so far, so that a batch of seconds is noticed at once and one of
 # hours costs little.
-MIN_POLL_SECONDS = 1.0
+MIN_POLL_SECONDS = 2.0
 MAX_POLL_SECONDS = 15.0
 # A webserver that is restarted is back by then.
 UNREACHABLE_GRACE_SECONDS = 120.0

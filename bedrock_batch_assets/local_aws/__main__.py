@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from bedrock_batch_assets.local_aws.errors import StartError
+from bedrock_batch_assets.local_aws.listening import endpoint_url, listen
 from bedrock_batch_assets.local_aws.settings import Settings, SettingsError, changed
 
 _SWITCH_SECONDS = 0.001
@@ -36,21 +37,27 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace, ended: threading.Event) -> None:
     settings = _read_settings(options.settings)
+    listening = listen(options.host, options.port)
     # moto is slow to import, so a wrong argument is told first.
+    from bedrock_batch_assets.local_aws.persistence import load, save
     from bedrock_batch_assets.local_aws.server import Server
     from bedrock_batch_assets.local_aws.service import Service
 
     service = Service(settings)
-    server = Server(service, options.host, options.port)
+    server = Server(service, listening)
     for name in options.bucket:
         service.account.create_bucket(name, options.region)
     for name in options.role:
         service.account.create_role(name)
+    if options.data is not None:
+        load(service, options.data)
     server.start()
-    sys.stdout.write(f"local AWS at {server.endpoint_url}\n")
+    sys.stdout.write(f"local AWS at {endpoint_url(listening)}\n")
     sys.stdout.flush()
     ended.wait()
     server.end()
+    if options.data is not None:
+        save(service, options.data)
 
 
 def _read_settings(path: Path | None) -> Settings:
@@ -75,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, default=4566, help="port to listen on, 0 for a free one (default: 4566)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--settings", type=Path, metavar="FILE", help="settings to start with and to reset to, as JSON")
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help="keep objects and jobs here between runs")
     parser.add_argument("--bucket", action="append", default=[], metavar="NAME", help="make this S3 bucket; repeatable")
     parser.add_argument("--role", action="append", default=[], metavar="NAME", help="make this IAM role; repeatable")
     parser.add_argument(

@@ -117,6 +117,17 @@ class Account:
             value: bytes = item.value
             return value
 
+    def contents(self) -> dict[str, tuple[str, dict[str, bytes]]]:
+        """Each bucket's Region and objects, current versions only."""
+        with self.lock:
+            return {
+                name: (
+                    str(bucket.region_name),
+                    {key: item.value for key, item in bucket.keys.items() if isinstance(item, FakeKey)},
+                )
+                for name, bucket in self._s3.buckets.items()
+            }
+
     def list_objects(self, bucket: str, query: Mapping[str, str]) -> Answer | None:
         """The answer to ListObjectsV2, or None where moto has to answer: no such bucket, or a special request."""
         if not query.keys() <= _LISTING_PARAMETERS:

@@ -137,14 +137,21 @@ class JobBook:
     def add(self, job: Job) -> None:
         """Take in a new job, in its first status."""
         with self.lock:
-            job.sequence = len(self._jobs)
             job.step_started = job.submit_time
             job.transitions.append((job.status, job.submit_time))
+            self.restore(job)
+
+    def restore(self, job: Job) -> None:
+        """Take in a job as it is."""
+        with self.lock:
+            job.sequence = len(self._jobs)
             self._jobs.append(job)
             self._by_arn[job.arn] = job
             token = job.request.get("clientRequestToken")
             if token:
                 self._by_token[job.region, token] = job
+            if job.ended:
+                return
             key = (job.region, job.model.id)
             self._in_flight[key] += 1
             self._max_in_flight[key] = max(self._max_in_flight[key], self._in_flight[key])

@@ -41,10 +41,13 @@ class Ledger:
         with self._lock:
             self._entries = []
 
+    def all(self) -> list[Entry]:
+        """Every entry."""
+        with self._lock:
+            return list(self._entries)
+
     def entries(self, job_arn: str | None = None) -> list[dict[str, Any]]:
         """The billed records, of one job if given."""
-        with self._lock:
-            entries = list(self._entries)
         return [
             {
                 "jobArn": entry.job_arn,
@@ -56,14 +59,13 @@ class Ledger:
                 "inputTokens": entry.input_tokens,
                 "outputTokens": entry.output_tokens,
             }
-            for entry in entries
+            for entry in self.all()
             if job_arn is None or entry.job_arn == job_arn
         ]
 
     def summary(self) -> dict[str, Any]:
         """Totals by mode, and the digests that were billed more than once with their number."""
-        with self._lock:
-            entries = list(self._entries)
+        entries = self.all()
         digests = Counter(entry.digest for entry in entries)
         return {
             "records": len(entries),

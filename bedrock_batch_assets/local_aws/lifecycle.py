@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 # A job in progress shows its counts growing in so many steps, not closer together than so many seconds.
 _PROGRESS_STEPS = 10
 _PROGRESS_SECONDS = 0.2
+# Seconds since the epoch are floats: a record due at this very moment must not be left out.
+_ROUNDING = 1e-4
 # Records processed before another job gets its turn.
 _SLICE = 1000
 _DEFAULT_SHARES: dict[str, float] = {"PartiallyCompleted": 0.5, "Stopped": 0.5, "Failed": 0.0, "Expired": 0.0}
@@ -104,6 +106,19 @@ class Lifecycle:
             heapq.heappush(self._heap, (due, next(self._order), job.appointment, job))
             self._changed.notify_all()
 
+    def resume(self, job: Job) -> None:
+        """Go on with a job of an earlier run, where its input is still there."""
+        if job.transitions[-1][0] in {"InProgress", "Stopping"} and job.total:
+            try:
+                job.work = self._work(job)
+                job.work.process(job.processed, bill=False)
+            except KeyError as error:
+                self._enter(job, job.status, "Failed", f"The input is gone: {error}")
+        self.schedule(job)
+
+    def _work(self, job: Job) -> Work:
+        return Work(_source(job), self._account, self._faults, self._ledger, self._settings)
+
     def advance(self, seconds: float) -> None:
         """Move a manual clock forward, doing all that falls due on the way, each at its time."""
         with self._turn:
@@ -111,6 +126,10 @@ class Lifecycle:
             while (job := self._next(until)) is not None:
                 self._step(job)
             self.clock.move_to(until)
+            for job in self._book.active():
+                if job.status == "InProgress":
+                    # Up to this moment, not to its last appointment.
+                    self._step(job)
 
     def _run(self) -> None:
         while not self._ending:
@@ -167,7 +186,7 @@ class Lifecycle:
         """How many records are to be gone through by then."""
         elapsed, duration = min(when, job.expiration_time) - job.step_started, self._duration(job)
         goal = self._goal(job, work)
-        return goal if elapsed >= duration else int(goal * elapsed / duration)
+        return goal if elapsed >= duration else int(goal * elapsed / duration + _ROUNDING)
 
     def _step(self, job: Job) -> None:
         """Do what is due for a job, and make its next appointment."""
@@ -208,7 +227,7 @@ class Lifecycle:
         if ending is not None and ending.status == "Expired" and not ending.processed_share:
             self._enter(job, "Scheduled", "Expired", ending.message or _MESSAGES["Expired"])
         elif not self._expired(job):
-            work = Work(_source(job), self._account, self._faults, self._ledger, self._settings)
+            work = self._work(job)
             with self._book.lock:
                 job.work, job.total = work, work.total
             if not self._enter(job, "Scheduled", "InProgress"):

@@ -147,13 +147,13 @@ class Work:
         self._faults = faults
         self._ledger = ledger
         self._errors = settings.record_faults
-        folder = "" if source.key.endswith(".jsonl") else source.key.rstrip("/")
+        single = source.key.endswith(".jsonl")
         self._files: list[_File] = []
         self._records: list[tuple[_File, int, bytes]] = []
         for item in account.input_objects(source.bucket, source.key):
             if not item.key.endswith(".jsonl"):
                 continue
-            name = item.key[len(folder) :].lstrip("/") if folder else PurePosixPath(item.key).name
+            name = PurePosixPath(item.key).name if single else item.key[len(source.key) :].lstrip("/")
             file = _File(name)
             self._files.append(file)
             lines = read_lines(account.read(source.bucket, item.key))
@@ -164,8 +164,8 @@ class Work:
         self.done = self.processed = self.success = self.error = 0
         self._input_tokens = self._output_tokens = 0
 
-    def process(self, until: int) -> None:
-        """Go through the records up to number `until`, and bill those answered."""
+    def process(self, until: int, bill: bool = True) -> None:
+        """Go through the records up to number `until`, and bill those answered, unless they were billed before."""
         billed: list[Entry] = []
         for index in range(self.done, min(until, self.total)):
             file, number, line = self._records[index]
@@ -173,7 +173,8 @@ class Work:
             self._records[index] = (file, number, b"")
             self._process_one(file, number, line, billed)
             self.done = index + 1
-        self._ledger.add(billed)
+        if bill:
+            self._ledger.add(billed)
 
     def _process_one(self, file: _File, number: int, line: bytes, billed: list[Entry]) -> None:
         source = self._source

@@ -1,6 +1,5 @@
 """The HTTP server: threads, connections that stay open, loopback."""
 
-import errno
 import io
 import logging
 import socket
@@ -13,7 +12,7 @@ from typing import Any
 from moto.moto_server.werkzeug_app import MotoRequestHandler
 from werkzeug.serving import ThreadedWSGIServer
 
-from bedrock_batch_assets.local_aws.errors import DroppedConnectionError, StartError
+from bedrock_batch_assets.local_aws.errors import DroppedConnectionError
 from bedrock_batch_assets.local_aws.service import Service
 
 logger = logging.getLogger(__name__)
@@ -82,33 +81,15 @@ class RequestHandler(MotoRequestHandler):
 
 
 class Server:
-    """The stand-in listening on a port."""
+    """The stand-in answering on a socket that listens."""
 
-    def __init__(self, service: Service, host: str, port: int) -> None:
-        """Bind the port.
-
-        Raises:
-            StartError: The port is taken, or the address cannot be bound.
-        """
+    def __init__(self, service: Service, listening: socket.socket) -> None:
         self._service = service
-        try:
-            listening = socket.create_server((host, port), backlog=128)
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                raise StartError(
-                    f"Port {port} of {host} is taken by another program: choose another --port."
-                ) from error
-            raise StartError(f"Cannot listen on port {port} of {host}: {error.strerror}.") from error
         self._listening = listening
+        host, port = listening.getsockname()[:2]
         app: Any = service
         self._server = ThreadedWSGIServer(host, port, app, RequestHandler, fd=listening.fileno())
         self._server.daemon_threads = True
-
-    @property
-    def endpoint_url(self) -> str:
-        """Where it can be reached."""
-        host, port = self._listening.getsockname()[:2]
-        return f"http://{host}:{port}"
 
     def start(self) -> None:
         """Answer requests, in threads of its own."""

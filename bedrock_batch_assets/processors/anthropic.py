@@ -14,21 +14,21 @@ from bedrock_batch_assets.processors.claude_rules import check_claude_sampling
 ANTHROPIC_VERSION = "bedrock-2023-05-31"
 
 
-class AnthropicBlock(msgspec.Struct):
+class AnthropicBlock(msgspec.Struct, gc=False):
     """One content block of an answer. Blocks of thinking have no `text`."""
 
     type: str | None = None
     text: str | None = None
 
 
-class AnthropicUsage(msgspec.Struct):
+class AnthropicUsage(msgspec.Struct, gc=False):
     """Token counts of an answer."""
 
     input_tokens: int | None = None
     output_tokens: int | None = None
 
 
-class AnthropicOutput(msgspec.Struct):
+class AnthropicOutput(msgspec.Struct, gc=False):
     """The parts of a messages response that end up in the result table."""
 
     content: list[AnthropicBlock] | None = None

@@ -11,7 +11,7 @@ import msgspec
 from bedrock_batch_assets.errors import RequestError
 
 
-class ModelAnswer(msgspec.Struct, frozen=True):
+class ModelAnswer(msgspec.Struct, frozen=True, gc=False):
     """What one `modelOutput` says, in the columns of the result table.
 
     `response` is the model's text, `embedding` its vector; one of the two is None, by the processor's kind.

@@ -11,32 +11,32 @@ from bedrock_batch_assets.processors.base import BaseProcessor, ModelAnswer
 from bedrock_batch_assets.processors.claude_rules import check_claude_sampling
 
 
-class ConverseBlock(msgspec.Struct):
+class ConverseBlock(msgspec.Struct, gc=False):
     """One content block of an answer. Every other member of the union, such as reasoning, has no `text`."""
 
     text: str | None = None
 
 
-class ConverseMessage(msgspec.Struct):
+class ConverseMessage(msgspec.Struct, gc=False):
     """The answer."""
 
     content: list[ConverseBlock] | None = None
 
 
-class ConverseMessageOutput(msgspec.Struct):
+class ConverseMessageOutput(msgspec.Struct, gc=False):
     """The `output` member."""
 
     message: ConverseMessage | None = None
 
 
-class ConverseUsage(msgspec.Struct, rename="camel"):
+class ConverseUsage(msgspec.Struct, rename="camel", gc=False):
     """Token counts of an answer."""
 
     input_tokens: int | None = None
     output_tokens: int | None = None
 
 
-class ConverseOutput(msgspec.Struct, rename="camel"):
+class ConverseOutput(msgspec.Struct, rename="camel", gc=False):
     """The parts of a Converse response that end up in the result table."""
 
     output: ConverseMessageOutput | None = None

@@ -12,7 +12,7 @@ from bedrock_batch_assets.processors.base import BaseProcessor, ModelAnswer
 DIMENSIONS = (1024, 512, 256)
 
 
-class TitanEmbeddingOutput(msgspec.Struct):
+class TitanEmbeddingOutput(msgspec.Struct, gc=False):
     """The parts of a Titan embedding response that end up in the result table."""
 
     embedding: list[float] | None = None

@@ -102,14 +102,14 @@ class OutputJoin:
         # One slot per row. The contents are UTF-8 text or float32 numbers, empty where there is no answer.
         self._status = bytearray(row_count)
         self._contents = [b""] * row_count
-        self._stop_reasons: list[str | None] = [None] * row_count
+        self._stop_reasons = [b""] * row_count
         self._input_tokens: list[int | None] = [None] * row_count
         self._output_tokens: list[int | None] = [None] * row_count
         self._lines = [0] * row_count
         self._waves: dict[int, int] = {}
-        self._errors: dict[int, str] = {}
-        # Many records stop, or fail, for the same reason: its text is kept once.
-        self._texts: dict[str, str] = {}
+        self._errors: dict[int, bytes] = {}
+        # Many records stop, or fail, for the same reason: it is encoded and kept once.
+        self._reasons: dict[str | None, bytes] = {None: b""}
         self._counts = {field.name: 0 for field in fields(JoinSummary) if field.name != "rows"}
 
     def add_outputs(self, source: BinaryReader | Iterable[bytes], wave: int = 0) -> None:
@@ -152,18 +152,23 @@ class OutputJoin:
         if stop > self._row_count:
             raise ValueError(f"row {self._first_row + stop - 1} is not in the chunk of {self._row_count} rows")
         schema = joined_schema(batch.schema, self._renderer)
+        if (size := sum(map(len, self._contents[start:stop]))) > _MAX_BYTES:
+            raise ValueError(f"the answers of {batch.num_rows} rows have {size} bytes: join fewer at a time")
         errors = self._settle(batch, start, stop)
         status = self._status[start:stop]
         for code, name in enumerate(_STATUSES):
             self._counts[name] += status.count(code)
+        names = [name.encode() for name in _STATUSES]
         columns = [
-            _strings([_STATUSES[code] for code in status]),
-            _strings([errors.get(slot) for slot in range(start, stop)]),
-            _strings(self._stop_reasons[start:stop]),
+            _column([names[code] for code in status], pa.string()),
+            _column(errors, pa.string()),
+            _column(self._stop_reasons[start:stop], pa.string()),
             self._token_column("input_tokens", self._input_tokens[start:stop]),
             self._token_column("output_tokens", self._output_tokens[start:stop]),
-            self._content_column(start, stop),
+            _column(self._contents[start:stop], pa.string() if self._is_text else EMBEDDING_FIELD.type),
         ]
+        # They are handed out once, and embeddings are large.
+        self._contents[start:stop] = [b""] * batch.num_rows
         self._next_row += batch.num_rows
         return pa.RecordBatch.from_arrays([*batch.columns, *columns], schema=schema)
 
@@ -197,11 +202,10 @@ class OutputJoin:
         self._status[slot] = status
         self._contents[slot] = content
         if error is not None:
-            self._errors[slot] = self._texts.setdefault(error, error)
+            self._errors[slot] = self._reason(error)
         if answer is None:
             answer = _NO_ANSWER
-        reason = answer.stop_reason
-        self._stop_reasons[slot] = None if reason is None else self._texts.setdefault(reason, reason)
+        self._stop_reasons[slot] = self._reason(answer.stop_reason)
         self._input_tokens[slot] = answer.input_tokens
         self._output_tokens[slot] = answer.output_tokens
 
@@ -218,8 +222,7 @@ class OutputJoin:
 
     def _content_of(self, answer: ModelAnswer) -> bytes:
         if self._is_text:
-            # A processor of somebody's own may hand over half a surrogate pair, which UTF-8 has no bytes for.
-            return answer.response.encode("utf-8", "replace") if answer.response else b""
+            return _encoded(answer.response) if answer.response else b""
         if not answer.embedding:
             return b""
         # Twice as fast as array or numpy (measured).
@@ -228,33 +231,38 @@ class OutputJoin:
             raise OverflowError("the embedding has a number that is infinite or none")
         return vector
 
-    def _settle(self, batch: pa.RecordBatch, start: int, stop: int) -> dict[int, str]:
-        """Mark the skipped rows, and give every row that has no answer its reason, by slot."""
-        errors = {slot: self._errors[slot] for slot in range(start, stop) if slot in self._errors}
-        for slot in range(start, stop):
-            if self._status[slot] == _MISSING:
-                errors[slot] = MISSING_REASON
+    def _reason(self, text: str | None) -> bytes:
+        encoded = self._reasons.get(text)
+        if encoded is None:
+            encoded = self._reasons[text] = _encoded(text or "")
+        return encoded
+
+    def _settle(self, batch: pa.RecordBatch, start: int, stop: int) -> list[bytes]:
+        """Mark the skipped rows. Returns why a row has no answer, for every row that has none."""
+        errors = [b""] * (stop - start)
+        missing = MISSING_REASON.encode()
+        # Copies, since a view would forbid the buffer to change.
+        status = np.frombuffer(self._status[start:stop], np.uint8)
+        for index in np.flatnonzero(status <= _ERROR).tolist():
+            errors[index] = self._errors.get(start + index, missing)
         for row, reason in self._renderer.skipped_rows(batch, self._first_row + start):
             slot = row - self._first_row
             # It was never sent, so a line with its id is not about it.
             self._counts["unknown_record_ids"] += self._lines[slot]
             self._status[slot] = _SKIPPED
-            self._contents[slot] = b""
-            self._stop_reasons[slot] = self._input_tokens[slot] = self._output_tokens[slot] = None
-            errors[slot] = reason
+            self._contents[slot] = self._stop_reasons[slot] = b""
+            self._input_tokens[slot] = self._output_tokens[slot] = None
+            errors[slot - start] = _encoded(reason)
         return errors
 
     def _token_column(self, name: str, tokens: Sequence[int | None]) -> pa.Array:
-        known = np.fromiter((count is not None for count in tokens), np.bool_, len(tokens))
-        values = np.fromiter((count or 0 for count in tokens), np.int64, len(tokens))
+        validity = None
+        if None in tokens:
+            validity = _bitmap(np.array([count is not None for count in tokens], np.bool_))
+            tokens = [count or 0 for count in tokens]
+        values = np.array(tokens, np.int64)
         self._counts[name] += int(values.sum())
-        return pa.Array.from_buffers(pa.int64(), len(tokens), [_bitmap(known), pa.py_buffer(values)])
-
-    def _content_column(self, start: int, stop: int) -> pa.Array:
-        contents = self._contents[start:stop]
-        # They are handed out once, and an embedding column is large.
-        self._contents[start:stop] = [b""] * (stop - start)
-        return _variable_size(contents, pa.string() if self._is_text else EMBEDDING_FIELD.type)
+        return pa.Array.from_buffers(pa.int64(), len(tokens), [validity, pa.py_buffer(values)])
 
 
 def joined_schema(schema: pa.Schema, renderer: RecordRenderer) -> pa.Schema:
@@ -273,28 +281,26 @@ def joined_schema(schema: pa.Schema, renderer: RecordRenderer) -> pa.Schema:
     return pa.schema([*schema, *added])
 
 
-# `pa.array` would do for the following, and import pandas: 34 MB, in a process that shares its machine with many.
+def _encoded(text: str) -> bytes:
+    # A processor of somebody's own may hand over half a surrogate pair, which UTF-8 has no bytes for.
+    return text.encode("utf-8", "replace")
 
 
-def _strings(texts: Sequence[str | None]) -> pa.Array:
-    """A string column. No text that it is used for is empty, so that an empty one stands for null."""
-    return _variable_size([text.encode("utf-8", "replace") if text else b"" for text in texts], pa.string())
+def _column(contents: Sequence[bytes], kind: pa.DataType) -> pa.Array:
+    """A column of strings or of lists of float32 numbers, made of their bytes; empty ones are null.
 
-
-def _variable_size(contents: Sequence[bytes], kind: pa.DataType) -> pa.Array:
-    """A column of strings or of lists of float32 numbers from their bytes; empty ones are null."""
+    `pa.array` would do, but it imports pandas: 34 MB, in a process that shares its machine with many.
+    """
     lengths = np.fromiter(map(len, contents), np.int64, len(contents))
     offsets = np.zeros(len(contents) + 1, dtype=np.int64)
     np.cumsum(lengths, out=offsets[1:])
-    if offsets[-1] > _MAX_BYTES:
-        raise ValueError(f"the answers of {len(contents)} rows have {offsets[-1]} bytes: join fewer at a time")
-    valid = _bitmap(lengths > 0)
+    validity = _bitmap(lengths > 0)
     data = pa.py_buffer(b"".join(contents))
     if pa.types.is_string(kind):
-        return pa.Array.from_buffers(kind, len(contents), [valid, pa.py_buffer(offsets.astype(np.int32)), data])
+        return pa.Array.from_buffers(kind, len(contents), [validity, pa.py_buffer(offsets.astype(np.int32)), data])
     numbers = pa.Array.from_buffers(pa.float32(), offsets[-1] // _NUMBER_BYTES, [None, data])
     starts = pa.py_buffer((offsets // _NUMBER_BYTES).astype(np.int32))
-    return pa.Array.from_buffers(kind, len(contents), [valid, starts], children=[numbers])
+    return pa.Array.from_buffers(kind, len(contents), [validity, starts], children=[numbers])
 
 
 def _bitmap(valid: npt.NDArray[np.bool_]) -> pa.Buffer:

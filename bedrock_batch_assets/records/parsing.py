@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 # Small enough to stay in the processor's cache (measured: 64 KiB to 512 KiB are alike, 4 MiB are slower).
 _BLOCK_BYTES = 1 << 18
 
+# What a column of 64-bit numbers can still add up.
+_MAX_TOKENS = 2**40
+
 _RECORD_ID = re.compile(rb'"recordId"\s*:\s*"([A-Za-z0-9_-]{1,64})"')
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -33,7 +36,7 @@ class BinaryReader(Protocol):
         ...
 
 
-class ErrorBody(msgspec.Struct):
+class ErrorBody(msgspec.Struct, gc=False):
     """The `error` of a line. The documentation has numbers as codes, a sample of AWS has strings."""
 
     errorCode: int | str | None = None  # noqa: N815  # the service's spelling
@@ -49,7 +52,7 @@ class ErrorBody(msgspec.Struct):
         return f"{text} ({', '.join(notes)})" if notes else text
 
 
-class OutputRecord(msgspec.Struct, frozen=True):
+class OutputRecord(msgspec.Struct, frozen=True, gc=False):
     """What one line says. Exactly one of `answer` and `error` is set.
 
     Attributes:
@@ -113,6 +116,7 @@ class OutputParser:
                 ("modelOutput", body | None, None),
                 ("error", ErrorBody | None, None),
             ],
+            gc=False,
         )
         self._decode = msgspec.json.Decoder(self._line_type).decode
 
@@ -140,8 +144,10 @@ class OutputParser:
             for_columns = (
                 ((text := answer.response) is None or isinstance(text, str))
                 and ((text := answer.stop_reason) is None or isinstance(text, str))
-                and ((tokens := answer.input_tokens) is None or isinstance(tokens, int))
-                and ((tokens := answer.output_tokens) is None or isinstance(tokens, int))
+                and ((tokens := answer.input_tokens) is None or (isinstance(tokens, int) and abs(tokens) < _MAX_TOKENS))
+                and (
+                    (tokens := answer.output_tokens) is None or (isinstance(tokens, int) and abs(tokens) < _MAX_TOKENS)
+                )
             )
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             return OutputRecord(line.recordId, None, f"unexpected model output: {error}")

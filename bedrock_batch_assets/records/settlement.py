@@ -30,9 +30,12 @@ _PASSING_NAMES = frozenset(
 )
 
 
+_NULL = msgspec.Raw(b"null")
+
+
 class _Line(msgspec.Struct):
     recordId: str | None = None  # noqa: N815  # the service's spelling
-    modelOutput: msgspec.Raw | None = None  # noqa: N815
+    modelOutput: msgspec.Raw = _NULL  # noqa: N815
     error: ErrorBody | None = None
 
 
@@ -59,8 +62,7 @@ def settled_records(source: BinaryReader | Iterable[bytes]) -> Iterator[str]:
                 continue
             if content.recordId is None:
                 continue
-            answered = content.modelOutput is not None and content.modelOutput != b"null"
-            if answered or (content.error is not None and not is_retryable(content.error)):
+            if content.modelOutput != _NULL or (content.error is not None and not is_retryable(content.error)):
                 yield content.recordId
 
 

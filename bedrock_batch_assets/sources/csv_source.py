@@ -1,8 +1,11 @@
 """CSV tables from S3: streamed, every cell kept as the text that it is."""
 
+from __future__ import annotations
+
 import csv
 import gzip
 import io
+import threading
 import zlib
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -13,9 +16,10 @@ import pyarrow.csv as pa_csv
 from bedrock_batch_assets.errors import RequestError
 from bedrock_batch_assets.sources.utf8 import Readable, Utf8Reader
 
-# pyarrow parses block by block, and a row has to fit into one. Records of a few MB (documents) are real, larger ones
-# no model takes.
-_BLOCK_BYTES = 16 << 20
+# pyarrow parses block by block, and a row has to fit into one. It reads some 16 blocks ahead (measured: 419 MB at the
+# peak of an ingestion with blocks of 4 MiB, 639 MB with 16), so blocks are small until a row asks for more.
+_BLOCK_BYTES = 2 << 20
+_LARGE_BLOCK_BYTES = 32 << 20
 _MAX_HEADER_BYTES = 1 << 20
 _GZIP_MAGIC = b"\x1f\x8b"
 _BOM = b"\xef\xbb\xbf"
@@ -40,21 +44,52 @@ class CsvSource:
             RequestError: The file is empty, not UTF-8, or its header is broken.
         """
         self.name = name
-        first = file.read(len(_GZIP_MAGIC))
-        file.seek(0)
-        raw = gzip.GzipFile(fileobj=file) if first == _GZIP_MAGIC else file
-        with _gzip_errors_explained(name):
-            header = _read_header(name, raw)
-        self._tail = _Tail(Utf8Reader(name, raw, first_bytes=header.rest, offset=header.size, line=header.lines + 1))
-        self.schema = pa.schema([pa.field(column, pa.string()) for column in header.columns])
+        self._file = file
+        columns, self._tail = self._open()
+        self.schema = pa.schema([pa.field(column, pa.string()) for column in columns])
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """The rows, in order, in batches of at most 16 MiB of CSV text.
+        """The rows, in order, in batches of a few MiB of CSV text, more only where a single row has more.
 
         Raises:
             RequestError: A row has another number of cells than the header, a quote is never closed, or a byte is
                 not UTF-8. Names the row, counted from 1 below the header.
         """
+        done = 0
+        try:
+            for batch in self._parsed(_BLOCK_BYTES):
+                done += batch.num_rows
+                yield batch
+        except _RowTooLongError:
+            # Rare, so rather read the beginning again than have every file wait in large blocks.
+            self._tail.stop()
+            _, self._tail = self._open()
+            skip = done
+            try:
+                for batch in self._parsed(_LARGE_BLOCK_BYTES):
+                    if batch.num_rows > skip:
+                        yield batch.slice(skip)
+                        done += batch.num_rows - skip
+                    skip = max(skip - batch.num_rows, 0)
+            except _RowTooLongError as error:
+                raise RequestError(
+                    f"{self.name}: a row after row {done} (counted below the header) is longer than "
+                    f"{_LARGE_BLOCK_BYTES >> 20} MiB: most likely a quote is opened and never closed; close it, or "
+                    "shorten the row."
+                ) from error
+
+    def _open(self) -> tuple[list[str], _Tail]:
+        """The header, and what comes below it."""
+        self._file.seek(0)
+        first = self._file.read(len(_GZIP_MAGIC))
+        self._file.seek(0)
+        raw = gzip.GzipFile(fileobj=self._file) if first == _GZIP_MAGIC else self._file
+        with _gzip_errors_explained(self.name):
+            header = _read_header(self.name, raw)
+        checked = Utf8Reader(self.name, raw, first_bytes=header.rest, offset=header.size, line=header.lines + 1)
+        return header.columns, _Tail(checked)
+
+    def _parsed(self, block_bytes: int) -> Iterator[pa.RecordBatch]:
         count = len(self.schema)
         # Generated names: those of the file may be unusable (empty, twice the same), which is for others to say.
         names = [str(index) for index in range(count)]
@@ -65,13 +100,13 @@ class CsvSource:
             return "error"
 
         done = 0
-        last: pa.RecordBatch | None = None
+        last_cell = ""
         with _gzip_errors_explained(self.name):
             try:
                 reader = pa_csv.open_csv(
                     self._tail,
                     # One thread: row numbers in errors are known only so, and rendering is the slower part.
-                    read_options=pa_csv.ReadOptions(column_names=names, block_size=_BLOCK_BYTES, use_threads=False),
+                    read_options=pa_csv.ReadOptions(column_names=names, block_size=block_bytes, use_threads=False),
                     parse_options=pa_csv.ParseOptions(
                         newlines_in_values=True, ignore_empty_lines=count > 1, invalid_row_handler=refuse
                     ),
@@ -86,12 +121,11 @@ class CsvSource:
                 for batch in reader:
                     if batch.num_rows:
                         done += batch.num_rows
-                        last = batch
+                        last_cell = batch.column(count - 1)[batch.num_rows - 1].as_py()
                         yield pa.RecordBatch.from_arrays(batch.columns, schema=self.schema)
             except pa.ArrowInvalid as error:
                 raise self._explain(error, bad_rows, done) from error
-        if last is not None:
-            self._check_last_quote(last, done)
+        self._check_last_quote(last_cell, done)
 
     def _explain(self, error: pa.ArrowInvalid, bad_rows: list[pa_csv.InvalidRow], done: int) -> Exception:
         if bad_rows:
@@ -105,21 +139,20 @@ class CsvSource:
         if "Empty CSV file" in message:
             return RequestError(f"{self.name} has a header and no rows: put rows below it.")
         if "straddling object" in message or "out of sync" in message:
-            return RequestError(
-                f"{self.name}: a row after row {done} (counted below the header) is longer than "
-                f"{_BLOCK_BYTES >> 20} MiB: most likely a quote is opened and never closed; close it, or shorten the "
-                "row."
-            )
+            return _RowTooLongError()
         return RequestError(f"{self.name} cannot be parsed as CSV after row {done}: {message.rstrip('.')}.")
 
-    def _check_last_quote(self, last: pa.RecordBatch, done: int) -> None:
+    def _check_last_quote(self, cell: str, done: int) -> None:
         """A quote that is never closed swallows all rows after it, and the parser says nothing."""
-        cell = last.column(len(self.schema) - 1)[last.num_rows - 1].as_py()
         if self._tail.last_byte != ord('"') and any(mark in cell for mark in ("\n", "\r", ",")):
             raise RequestError(
                 f"{self.name}: row {done} (counted below the header) opens a quote and never closes it: "
                 f"{_shortened(cell)!r}. Close it."
             )
+
+
+class _RowTooLongError(Exception):
+    """A row does not fit into a block."""
 
 
 class _Header:
@@ -143,12 +176,24 @@ class _Tail(io.RawIOBase):
         super().__init__()
         self._reader = reader
         self._held = b""
+        # pyarrow reads ahead in a thread of its own, also for some time after it has failed.
+        self._lock = threading.Lock()
+        self._stopped = False
         self.last_byte: int | None = None
 
     def readable(self) -> bool:
         return True
 
+    def stop(self) -> None:
+        """End here: from now on the file belongs to somebody else."""
+        with self._lock:
+            self._stopped = True
+
     def read(self, size: int = -1) -> bytes:
+        with self._lock:
+            return b"" if self._stopped else self._next(size)
+
+    def _next(self, size: int) -> bytes:
         piece, self._held = self._held, b""
         while more := self._reader.read(max(size - len(piece), 1) if size >= 0 else -1):
             piece += more

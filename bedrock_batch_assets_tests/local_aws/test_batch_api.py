@@ -144,7 +144,8 @@ def test_list_pages_give_each_job_once_also_while_jobs_come_in(slow: Ready) -> N
     for index in range(7):
         slow.submit(jobName=f"job-{index}")
     bedrock = slow.aws.client("bedrock")
-    names, token = [], {}
+    names: list[str] = []
+    token: dict[str, str] = {}
     while True:
         answer = bedrock.list_model_invocation_jobs(maxResults=3, **token)
         names += [job["jobName"] for job in answer["invocationJobSummaries"]]
@@ -363,7 +364,7 @@ def test_regions_are_apart(ready: Ready) -> None:
     """A job of one Region is neither listed nor found in another."""
     arn = ready.submit()
     session = botocore.session.get_session()
-    other = session.create_client(
+    other: Any = session.create_client(
         "bedrock", region_name="us-west-2", endpoint_url=ready.aws.endpoint_url, aws_access_key_id="local",
         aws_secret_access_key="local",
     )  # fmt: skip

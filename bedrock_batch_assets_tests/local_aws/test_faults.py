@@ -3,7 +3,7 @@ import time
 from typing import Any
 
 import pytest
-from botocore.exceptions import ConnectionClosedError, ConnectionError
+from botocore.exceptions import ConnectionClosedError
 
 from bedrock_batch_assets.local_aws.faults import Faults
 from bedrock_batch_assets.local_aws.settings import Settings, changed
@@ -56,7 +56,7 @@ def test_records_that_come_back_corrupt(ready: Ready) -> None:
     """A corrupt line is no JSON, and is billed."""
     lines = run_job(ready, {"corrupt": 1})
     for line in lines:
-        with pytest.raises(ValueError, match="."):
+        with pytest.raises(json.JSONDecodeError):
             json.loads(line)
     assert ready.aws.ledger_summary()["records"] == 100
 
@@ -104,7 +104,7 @@ def test_a_dropped_connection_after_create(ready: Ready) -> None:
     """The connection closes without an answer, and the job exists; retried with its token it is the same job."""
     fault = {"operation": "CreateModelInvocationJob", "code": "drop", "when": "after", "count": 1}
     ready.aws.put_settings({"api_faults": [fault]})
-    with pytest.raises((ConnectionClosedError, ConnectionError)):
+    with pytest.raises(ConnectionClosedError):
         ready.submit(clientRequestToken="token-1")
     assert len(ready.aws.jobs()) == 1
     ready.submit(clientRequestToken="token-1")

@@ -105,7 +105,9 @@ def test_all_jsonl_files_of_a_folder_are_read(ready: Ready) -> None:
     ready.aws.put_records("data", "many-more/d.jsonl", records(60, start=180))
     arn = ready.submit(uri="s3://data/many")
     assert ready.aws.wait_for_job(arn)["totalRecordCount"] == 120
-    ids = {name: {line["recordId"] for line in output_lines(ready, name)} for name in ("a.jsonl.out", "sub/b.jsonl.out")}
+    ids = {
+        name: {line["recordId"] for line in output_lines(ready, name)} for name in ("a.jsonl.out", "sub/b.jsonl.out")
+    }
     assert ids["a.jsonl.out"] == {record["recordId"] for record in records(60)}
     assert ids["sub/b.jsonl.out"] == {record["recordId"] for record in records(60, start=60)}
 

@@ -88,6 +88,7 @@ def test_the_base_model_id_has_no_region_arn_or_context_size(model_id: str, base
 )
 def test_each_family_has_its_processor(model_id: str, name: str) -> None:
     """The model id alone decides."""
+    assert Processors().name_for(model_id) == name
     assert type(Processors().for_model_id(model_id)) is type(Processors().by_name()[name])
 
 
@@ -131,6 +132,7 @@ def test_a_name_beats_the_model_id() -> None:
     """Claude can be asked through Converse, and a wrong name is told."""
     processor = Processors().for_model_id("anthropic.claude-3-haiku-20240307-v1:0", "converse")
     assert processor.model_invocation_type == "Converse"
+    assert Processors().name_for("anthropic.claude-3-haiku-20240307-v1:0", "converse") == "converse"
     with pytest.raises(RequestError, match="'bedrock' is unknown"):
         Processors().for_model_id("anthropic.claude-3-haiku-20240307-v1:0", "bedrock")
 

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bedrock_batch_assets.errors import RequestError
@@ -71,6 +71,7 @@ def text_lines(draw: st.DrawFn, row_count: int) -> bytes:
     return answer_line(row, draw(TEXTS), reason, draw(st.none() | st.integers(0, 2**40)))
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_the_join_equals_the_plain_way(data: st.DataObject) -> None:
     """Whatever lines come, in whatever files and waves, every row comes out once, in order, with its best answer."""
@@ -107,6 +108,7 @@ def test_the_join_equals_the_plain_way(data: st.DataObject) -> None:
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_embeddings_come_back_as_they_were(data: st.DataObject) -> None:
     """Every number is the 32-bit one of its line, also where vectors differ in length, are empty, or are not there."""

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bedrock_batch_assets.processors.anthropic import AnthropicProcessor
@@ -28,6 +28,7 @@ def text_body(text: str) -> dict[str, Any]:
     return {"content": [{"type": "text", "text": text}], "stop_reason": "end_turn"}
 
 
+@settings(deadline=None)
 @given(st.binary(), st.lists(st.integers(0, 40)), st.integers(1, 20))
 def test_lines_end_at_newlines_alone(data: bytes, cuts: list[int], block_bytes: int) -> None:
     """However the file arrives, its lines are what stands between its newlines, in order."""
@@ -97,6 +98,7 @@ def test_a_line_with_neither_answer_nor_error_says_so() -> None:
     ]
 
 
+@settings(deadline=None)
 @given(st.integers(1, 200))
 def test_a_line_that_was_cut_off_keeps_its_record(length: int) -> None:
     """It is corrupt, and belongs to the record whose id stands before the cut; never does it raise."""
@@ -106,6 +108,7 @@ def test_a_line_that_was_cut_off_keeps_its_record(length: int) -> None:
     assert record.record_id == ("r0000000001" if length >= len('{"recordId": "r0000000001"') else None)
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=1))
 def test_garbage_never_raises(data: bytes) -> None:
     """Whatever the bytes are, the lines around them are read."""

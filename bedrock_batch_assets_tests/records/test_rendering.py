@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bedrock_batch_assets.errors import ConfigurationError, RequestError
@@ -68,6 +68,7 @@ PROCESSORS: list[BaseProcessor] = [
 ]
 
 
+@settings(deadline=None)
 @given(batches(), templates(), st.sampled_from(PROCESSORS), st.integers(0, 10**9), st.integers(1, 5))
 def test_rendering_equals_the_plain_way(
     batch: pa.RecordBatch, template: PromptTemplate, processor: BaseProcessor, first_row: int, slice_rows: int
@@ -85,6 +86,7 @@ def test_rendering_equals_the_plain_way(
     assert rendered.record_count == len(batch) - len(skipped)
 
 
+@settings(deadline=None)
 @given(batches())
 def test_every_line_is_a_json_object_of_its_own(batch: pa.RecordBatch) -> None:
     """Newlines end lines and occur nowhere else, and no control character is left as it is."""
@@ -155,6 +157,7 @@ def test_a_processor_that_breaks_its_promise_is_found_out(fault: str) -> None:
         RecordRenderer(BrokenPromiseProcessor(fault=fault), PromptTemplate.parse("{topic}"), SCHEMA)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**10 - 1))
 def test_record_ids_lead_back_to_their_row(row: int) -> None:
     """They have 11 alphanumeric characters, what the oldest documentation asks for."""
