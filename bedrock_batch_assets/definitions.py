@@ -20,9 +20,12 @@ from bedrock_batch_assets.sensors.job_status_sensor import job_status_sensor
 from bedrock_batch_assets.storage.resource import BUCKET_VARIABLE, BatchStorage
 
 
-@dg.definitions
-def defs() -> dg.Definitions:
-    """Assets, sensors and resources of the platform."""
+def platform(processors: Processors | None = None) -> dg.Definitions:
+    """Assets, sensors and resources of the platform.
+
+    Args:
+        processors: Those to use instead of the defaults, such as a subclass with one of your own.
+    """
     return dg.Definitions(
         assets=[input_dataset, jsonl_chunks, batch_job_outputs, result_parts, result_table],
         sensors=[batch_progress_sensor, job_status_sensor],
@@ -31,7 +34,8 @@ def defs() -> dg.Definitions:
             "storage": BatchStorage(bucket=os.environ.get(BUCKET_VARIABLE, "")),
             "jobs": BedrockBatchJobs(role_arn=os.environ.get(ROLE_ARN_VARIABLE, "")),
             "on_demand": OnDemand(),
-            "processors": Processors(
+            "processors": processors
+            or Processors(
                 anthropic=AnthropicProcessor(),
                 titan_text_embeddings_v2=TitanTextEmbeddingsV2Processor(),
                 converse=ConverseProcessor(),
@@ -40,3 +44,9 @@ def defs() -> dg.Definitions:
         # A run mostly waits: one process for it, not two.
         executor=dg.in_process_executor,
     )
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """The platform as it comes."""
+    return platform()

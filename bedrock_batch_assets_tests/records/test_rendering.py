@@ -40,7 +40,7 @@ COLUMNS = {
 @st.composite
 def batches(draw: st.DrawFn) -> pa.RecordBatch:
     """A few rows with a column of each type, with nulls."""
-    count = draw(st.integers(0, 12))
+    count = draw(st.integers(0, 6))
     columns = [
         pa.array(draw(st.lists(st.none() | values, min_size=count, max_size=count)), kind)
         for values, kind in COLUMNS.values()
