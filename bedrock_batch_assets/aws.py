@@ -41,7 +41,7 @@ class AwsConnection(dg.ConfigurableResource):  # type: ignore[type-arg]
             from botocore.exceptions import BotoCoreError
 
             config = Config(
-                retries={"max_attempts": self.max_attempts, "mode": "standard"},
+                retries={"total_max_attempts": self.max_attempts, "mode": "standard"},
                 # A waiting run asks rarely; two connections are enough for it and for threads that share them.
                 max_pool_connections=16,
                 read_timeout=self.read_timeout_seconds,

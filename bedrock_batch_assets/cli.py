@@ -257,11 +257,12 @@ def models(region: str | None, every: bool, as_json: bool) -> None:
     created.
     """
     from bedrock_batch_assets.aws import AwsConnection
+    from bedrock_batch_assets.client.environment import region_from_environment
     from bedrock_batch_assets.client.models import list_models
     from bedrock_batch_assets.client.tables import models_table
     from bedrock_batch_assets.processors.registry import Processors
 
-    offers = list_models(AwsConnection(region_name=region), Processors(), every=every)
+    offers = list_models(AwsConnection(region_name=region or region_from_environment()), Processors(), every=every)
     if as_json:
         _print_json([offer.to_json() for offer in offers])
     else:

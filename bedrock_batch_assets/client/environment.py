@@ -10,9 +10,14 @@ from bedrock_batch_assets.jobs.service import ROLE_ARN_VARIABLE, BedrockBatchJob
 from bedrock_batch_assets.storage.resource import BUCKET_VARIABLE, BatchStorage
 
 
+def region_from_environment() -> str | None:
+    """AWS_REGION, which the AWS CLI and the other SDKs read and boto3 does not; None leaves the choice to boto3."""
+    return os.environ.get("AWS_REGION") or None
+
+
 def storage_from_environment() -> BatchStorage:
     """The bucket that BEDROCK_BATCH_BUCKET names, as the assets use it."""
-    return BatchStorage(bucket=os.environ.get(BUCKET_VARIABLE, ""))
+    return BatchStorage(bucket=os.environ.get(BUCKET_VARIABLE, ""), region_name=region_from_environment())
 
 
 def batches_from_environment(url: str, *, sleep: Callable[[float], None] = time.sleep) -> Batches:
@@ -22,5 +27,5 @@ def batches_from_environment(url: str, *, sleep: Callable[[float], None] = time.
         url: Address of the webserver.
         sleep: How to wait between two looks; it may raise to end the waiting.
     """
-    jobs = BedrockBatchJobs(role_arn=os.environ.get(ROLE_ARN_VARIABLE, ""))
+    jobs = BedrockBatchJobs(role_arn=os.environ.get(ROLE_ARN_VARIABLE, ""), region_name=region_from_environment())
     return Batches(Webserver(url), storage_from_environment(), jobs, sleep=sleep)

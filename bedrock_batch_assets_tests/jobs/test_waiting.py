@@ -48,9 +48,8 @@ class ScriptedBedrock:
 
 
 def service_error(code: str, status: int = 400) -> ClientError:
-    return ClientError(
-        {"Error": {"Code": code, "Message": code}, "ResponseMetadata": {"HTTPStatusCode": status}}, "Get"
-    )  # type: ignore[typeddict-item]
+    response: Any = {"Error": {"Code": code, "Message": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return ClientError(response, "GetModelInvocationJob")
 
 
 def wait(*answers: str | Exception) -> tuple[JobState, list[str], list[str], FakeClock]:

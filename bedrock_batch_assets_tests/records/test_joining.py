@@ -68,7 +68,7 @@ def text_lines(draw: st.DrawFn, row_count: int) -> bytes:
     if draw(st.integers(0, 3)) == 0:
         return error_line(row, draw(TEXTS.filter(bool)))
     reason = draw(st.sampled_from(["end_turn", "max_tokens", "refusal", "model_context_window_exceeded", None]))
-    return answer_line(row, draw(TEXTS), reason, draw(st.none() | st.integers(0, 2**40)))
+    return answer_line(row, draw(TEXTS), reason, draw(st.none() | st.integers(0, 2**40 - 1)))
 
 
 @settings(deadline=None)

@@ -154,7 +154,9 @@ class LooseProcessor(AnthropicProcessor):
         )
 
 
-@pytest.mark.parametrize("body", [{}, {"text": 7}, {"text": "a", "why": []}, {"text": "a", "in": "9"}])
+@pytest.mark.parametrize(
+    "body", [{}, {"text": 7}, {"text": "a", "why": []}, {"text": "a", "in": "9"}, {"text": "a", "in": 2**63}]
+)
 def test_a_loose_processor_cannot_break_the_columns(body: dict[str, Any]) -> None:
     """What has another type than the column, or is not there, is an error of this record alone."""
     good, bad = parse(line({"text": "a", "in": 9}), line(body), processor=LooseProcessor())

@@ -1,0 +1,93 @@
+"""Answers on demand: each record claimed, sent once, and stored, whoever dies in between."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+
+from bedrock_batch_assets.jobs.on_demand import OnDemand, OnDemandPass
+from bedrock_batch_assets.jobs.waiting import Clock
+from bedrock_batch_assets.storage.objects import ObjectStore
+from bedrock_batch_assets_tests.local_aws_fixture import LocalAws
+from bedrock_batch_assets_tests.platform_parts import HAIKU
+
+FOLDER = "claims/demo-00000/"
+OUTPUT = "out/demo-00000/on-demand/demo-00000.jsonl.out"
+
+
+def record(index: int, **changes: Any) -> bytes:
+    body = {
+        "anthropic_version": "bedrock-2023-05-31",
+        "max_tokens": 50,
+        "messages": [{"role": "user", "content": f"Tell me a joke about number {index}."}],
+    }
+    return json.dumps({"recordId": f"r{index:010d}", "modelInput": body | changes}).encode() + b"\n"
+
+
+@pytest.fixture
+def objects(local_aws: LocalAws) -> ObjectStore:
+    return ObjectStore(local_aws.client("s3"), local_aws.create_bucket())
+
+
+def run(objects: ObjectStore, records: list[bytes]) -> dict[str, dict[str, Any]]:
+    service = OnDemand(requests_per_second=500, tries=4)
+    clock = Clock(sleep=lambda _: None, random=lambda: 0.5)
+    OnDemandPass(service, objects, HAIKU, "InvokeModel", FOLDER, OUTPUT, clock).run(records, lambda *_: None)
+    lines = [msgspec.json.decode(line) for line in objects.get_bytes(OUTPUT).splitlines()]
+    return {line["recordId"]: line for line in lines}
+
+
+def test_every_record_is_answered_and_billed_once(local_aws: LocalAws, objects: ObjectStore) -> None:
+    """Each record has an answer in the output file, and the ledger one entry for it; claims are gone."""
+    answers = run(objects, [record(index) for index in range(20)])
+    assert len(answers) == 20
+    assert all("modelOutput" in answer for answer in answers.values())
+    assert local_aws.ledger_summary()["records"] == 20
+    assert list(objects.list(FOLDER)) == []
+
+
+def test_a_finished_pass_is_not_repeated(local_aws: LocalAws, objects: ObjectStore) -> None:
+    """Running the same pass again sends nothing."""
+    run(objects, [record(index) for index in range(5)])
+    run(objects, [record(index) for index in range(5)])
+    assert local_aws.ledger_summary()["records"] == 5
+
+
+def test_stored_answers_are_used_and_claims_without_one_are_not_sent_again(
+    local_aws: LocalAws, objects: ObjectStore
+) -> None:
+    """After a crash: a stored answer is kept, a claimed record is reported as unknown, the rest is sent."""
+    stored = {"recordId": "r0000000000", "modelOutput": {"stored": True}}
+    objects.put_bytes(f"{FOLDER}claims/r0000000000", b"")
+    objects.put_json(f"{FOLDER}answers/r0000000000", stored)
+    objects.put_bytes(f"{FOLDER}claims/r0000000001", b"")
+    answers = run(objects, [record(index) for index in range(3)])
+    assert answers["r0000000000"] == stored
+    assert "may have been paid" in answers["r0000000001"]["error"]["errorMessage"]
+    assert "modelOutput" in answers["r0000000002"]
+    assert local_aws.ledger_summary()["records"] == 1
+
+
+def test_a_broken_connection_is_never_repeated(local_aws: LocalAws, objects: ObjectStore) -> None:
+    """The model ran and the answer was lost: the record is billed once, and its line says that nobody knows."""
+    local_aws.put_settings({"api_faults": [{"operation": "InvokeModel", "code": "drop", "when": "after", "count": 1}]})
+    (answer,) = run(objects, [record(0)]).values()
+    assert "may have been paid" in answer["error"]["errorMessage"]
+    assert local_aws.ledger_summary()["records"] == 1
+
+
+def test_throttling_is_waited_out(local_aws: LocalAws, objects: ObjectStore) -> None:
+    """Throttled requests, which ran no model, are sent again until they are answered."""
+    local_aws.put_settings({"api_faults": [{"operation": "InvokeModel", "code": "ThrottlingException", "count": 3}]})
+    answers = run(objects, [record(index) for index in range(4)])
+    assert all("modelOutput" in answer for answer in answers.values())
+    assert local_aws.ledger_summary()["records"] == 4
+
+
+def test_a_refused_record_is_an_error_line_and_stops_nobody(local_aws: LocalAws, objects: ObjectStore) -> None:
+    """A body that the model refuses gives the service's reason on its own line, as in a job's output."""
+    answers = run(objects, [record(0), record(1, max_tokens="many"), record(2)])
+    assert answers["r0000000001"]["error"]["errorCode"] == 400
+    assert answers["r0000000001"]["error"]["errorMessage"]
+    assert "modelOutput" in answers["r0000000002"]
