@@ -24,6 +24,8 @@ BAD_REQUEST = 2
 UNREACHABLE = 3
 INTERRUPTED = 130
 
+PLAIN_WIDTH = 240
+
 _EXIT_CODES = """
 \b
 Exit codes:
@@ -290,7 +292,9 @@ def _follow(batches: "Batches", batch: str, run_id: str) -> dict[str, Any]:
 def _console(*, stderr: bool = False) -> "Console":
     from rich.console import Console
 
-    return Console(stderr=stderr)
+    console = Console(stderr=stderr)
+    # Without a terminal there is no width to keep to: ids stay whole, for grep and the like.
+    return console if console.is_terminal else Console(stderr=stderr, width=PLAIN_WIDTH)
 
 
 def _print_json(value: Any) -> None:

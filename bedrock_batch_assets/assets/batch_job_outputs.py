@@ -7,7 +7,7 @@ import dagster as dg
 from dagster import DagsterExecutionInterruptedError
 from pydantic import Field
 
-from bedrock_batch_assets.assets.reporting import person_can_act, single_partition
+from bedrock_batch_assets.assets.reporting import asset_run
 from bedrock_batch_assets.chunk import Chunk
 from bedrock_batch_assets.errors import BatchError
 from bedrock_batch_assets.jobs.chunk_answers import ChunkAnswers, first_wave
@@ -51,8 +51,8 @@ def batch_job_outputs(
     The run owns the job for the job's whole life: it finds the job or asks for it, waits, and ends when the job
     does. Terminate the run to stop the job. Run it again, after a crash or on purpose, and it finds the same job.
     """
-    with person_can_act():
-        chunk = Chunk.load(single_partition(context), storage, processors)
+    with asset_run(context) as key:
+        chunk = Chunk.load(key, storage, processors)
         records = storage.chunk_manifest(chunk.key)
         if records.version != chunk.entry.version:
             raise BatchError(

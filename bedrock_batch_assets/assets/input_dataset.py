@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from bedrock_batch_assets.assets.reporting import column_schema, person_can_act, preview, single_partition
+from bedrock_batch_assets.assets.reporting import asset_run, column_schema, preview
 from bedrock_batch_assets.partitions import batches, check_batch_key, chunk_key, chunks
 from bedrock_batch_assets.processors.base import BaseProcessor
 from bedrock_batch_assets.processors.registry import Processors, base_model_id
@@ -35,8 +35,8 @@ def input_dataset(
     Start a batch here: add a partition (the batch's name), fill in the request, materialize. Chunks, jobs and the
     result table follow by themselves.
     """
-    with person_can_act():
-        batch = check_batch_key(single_partition(context))
+    with asset_run(context) as key:
+        batch = check_batch_key(key)
         ingested = _ingest(batch, config, storage, processors)
         manifest = ingested.manifest
         _register_chunks(context.instance, manifest)

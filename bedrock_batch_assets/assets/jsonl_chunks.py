@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from bedrock_batch_assets.assets.reporting import person_can_act, single_partition
+from bedrock_batch_assets.assets.reporting import asset_run
 from bedrock_batch_assets.chunk import Chunk
 from bedrock_batch_assets.jobs.naming import content_digest
 from bedrock_batch_assets.partitions import CROSSING, chunks
@@ -25,8 +25,8 @@ def jsonl_chunks(
 
     Rendering is repeatable: the same rows, prompt and parameters give the same bytes, and so the same job.
     """
-    with person_can_act():
-        chunk = Chunk.load(single_partition(context), storage, processors)
+    with asset_run(context) as key:
+        chunk = Chunk.load(key, storage, processors)
         manifest, sample = _render(chunk)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(manifest.version),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from bedrock_batch_assets.errors import BatchError
+from bedrock_batch_assets.heartbeat import beating
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -17,10 +18,14 @@ PREVIEW_ROWS = 5
 
 
 @contextmanager
-def person_can_act() -> Iterator[None]:
-    """Turn an error that a person can mend into a step failure that shows its message and is not retried."""
+def asset_run(context: dg.AssetExecutionContext) -> Iterator[str]:
+    """The frame of every asset's body: gives the partition key, and leaves signs of life while the body runs.
+
+    An error that a person can mend becomes a step failure that shows its message and is not retried.
+    """
     try:
-        yield
+        with beating(context.instance, context.run.run_id):
+            yield _single_partition(context)
     except BatchError as error:
         raise dg.Failure(description=str(error), allow_retries=False) from None
 
@@ -40,7 +45,7 @@ def column_schema(schema: "pa.Schema") -> dg.TableSchemaMetadataValue:
     )
 
 
-def single_partition(context: dg.AssetExecutionContext) -> str:
+def _single_partition(context: dg.AssetExecutionContext) -> str:
     """The run's one partition key.
 
     Raises:

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 import msgspec
 
-from bedrock_batch_assets.assets.reporting import PREVIEW_ROWS, person_can_act, preview, single_partition
+from bedrock_batch_assets.assets.reporting import PREVIEW_ROWS, asset_run, preview
 from bedrock_batch_assets.chunk import Chunk
 from bedrock_batch_assets.errors import BatchError
 from bedrock_batch_assets.partitions import CROSSING, chunks
@@ -31,21 +31,21 @@ def result_parts(
     context: dg.AssetExecutionContext, storage: BatchStorage, processors: Processors
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """The chunk's input rows, every one, in order, with the model's answer and a status on each."""
-    with person_can_act():
-        chunk = Chunk.load(single_partition(context), storage, processors)
+    with asset_run(context) as key:
+        chunk = Chunk.load(key, storage, processors)
         outputs = storage.outputs_manifest(chunk.key)
         if outputs.version != chunk.entry.version:
             raise BatchError(
                 f"The answers of chunk {chunk.key} are for an earlier input: materialize jsonl_chunks and "
                 "batch_job_outputs of this chunk first."
             )
-        key = storage.layout.result_part(chunk.batch.batch, chunk.index, chunk.batch.output_format)
-        summary, head = _join(chunk, outputs, key)
+        part = storage.layout.result_part(chunk.batch.batch, chunk.index, chunk.batch.output_format)
+        summary, head = _join(chunk, outputs, part)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(summary.version),
         metadata={
             "dagster/row_count": summary.rows,
-            "dagster/uri": storage.uri(key),
+            "dagster/uri": storage.uri(part),
             **summary.statuses(),
             "input_tokens": summary.input_tokens,
             "output_tokens": summary.output_tokens,

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import dagster as dg
 
-from bedrock_batch_assets.assets.reporting import person_can_act, single_partition
+from bedrock_batch_assets.assets.reporting import asset_run
 from bedrock_batch_assets.errors import BatchError
 from bedrock_batch_assets.partitions import CROSSING, batches, chunk_key
 from bedrock_batch_assets.storage.manifests import BatchManifest, PartSummary, TableManifest, add_summaries
@@ -35,8 +35,8 @@ BUILT_FROM_CURRENT_INPUT = dg.AssetCheckSpec(
 )
 def result_table(context: dg.AssetExecutionContext, storage: BatchStorage) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """The input table with the model's answers, one file a chunk, in input order, with a summary of every row."""
-    with person_can_act():
-        batch = storage.batch_manifest(single_partition(context))
+    with asset_run(context) as key:
+        batch = storage.batch_manifest(key)
         parts = _parts(batch, storage)
         total = add_summaries(parts, batch.version)
         keys = [storage.layout.result_part(batch.batch, index, batch.output_format) for index in range(len(parts))]

@@ -57,7 +57,7 @@ def asset_backfill(assets: Sequence[str], partitions: Sequence[str], tags: dict[
 
     subset = chunks.empty_subset().with_partition_keys(partitions)
     return dg.RunRequest.for_asset_graph_subset(
-        AssetGraphSubset(
+        AssetGraphSubset(  # type: ignore[call-arg]  # a record class: its fields are not seen by type checkers
             non_partitioned_asset_keys=set(),
             partitions_subsets_by_asset_key={AssetKey(asset): subset for asset in assets},
         ),

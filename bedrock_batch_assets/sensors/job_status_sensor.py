@@ -11,6 +11,7 @@ from bedrock_batch_assets.errors import BatchError
 from bedrock_batch_assets.jobs.naming import JobName
 from bedrock_batch_assets.jobs.service import BedrockBatchJobs
 from bedrock_batch_assets.jobs.state import JobState
+from bedrock_batch_assets.sensors.run_care import canceled_jobs, end_dead_runs, stop_orphans
 from bedrock_batch_assets.tags import JOB_ARN_TAG, PARTITION_TAG
 
 # A job lives at most 168 hours (`timeoutDurationInHours`) and some more in the service's queues.
@@ -28,6 +29,8 @@ class Cursor(msgspec.Struct):
 
     since: datetime | None = None
     seen: dict[str, tuple[str, int]] = {}
+    # Jobs of cancelled runs that have ended: nothing more to do for them.
+    ended: list[str] = []
 
 
 @dg.sensor(
@@ -36,34 +39,46 @@ class Cursor(msgspec.Struct):
     default_status=dg.DefaultSensorStatus.RUNNING,
 )
 def job_status_sensor(context: dg.SensorEvaluationContext, jobs: BedrockBatchJobs) -> dg.SensorResult | dg.SkipReason:
-    """Reports status and record counts of the jobs in flight as observations of batch_job_outputs."""
+    """Reports status and record counts of the jobs in flight as observations of batch_job_outputs.
+
+    It also takes care of what nobody else is left to do: it ends runs whose process is gone, so that a retry takes
+    over their jobs, and stops jobs whose run was cancelled without a process.
+    """
+    instance = context.instance
+    for run in end_dead_runs(instance, time.time()):
+        context.log.warning(f"Run {run.run_id} of {run.tags.get(PARTITION_TAG)} had no process any more: ended.")
     if not jobs.role_arn:
         return dg.SkipReason("No service role configured: set BEDROCK_BATCH_ROLE_ARN, or run `make dev`.")
     cursor = read_cursor(context.cursor)
-    owned = owned_jobs(context.instance)
-    if not owned:
-        return dg.SensorResult(cursor=encode_cursor(Cursor()), skip_reason="No job in flight.")
+    owned = owned_jobs(instance)
+    canceled = canceled_jobs(instance)
+    watched = owned | {arn: chunk for arn, chunk in canceled.items() if arn not in cursor.ended}
+    ended = [arn for arn in cursor.ended if arn in canceled]
+    if not watched:
+        return dg.SensorResult(cursor=encode_cursor(Cursor(ended=ended)), skip_reason="No job in flight.")
     try:
-        states = sweep(jobs, owned, cursor.since, time.monotonic() + TICK_BUDGET_SECONDS)
+        states = sweep(jobs, watched, cursor.since, time.monotonic() + TICK_BUDGET_SECONDS)
+        for state in stop_orphans(jobs, states, canceled):
+            context.log.warning(f"Stopping job {state.arn}: its run was cancelled, and has no process any more.")
     except BatchError as error:
         return dg.SkipReason(str(error))
-    observations: list[dg.AssetObservation] = []
-    seen: dict[str, tuple[str, int]] = {}
-    for state in states:
-        report = (state.status, state.processed or 0)
-        known = cursor.seen.get(state.job_id)
-        if known != report and len(observations) < MAX_OBSERVATIONS:
-            observations.append(observation(owned[state.arn], state, jobs.console_url))
-            known = report
-        if known is not None:
-            seen[state.job_id] = known
+    mine = [state for state in states if state.arn in owned]
+    changed = [state for state in mine if cursor.seen.get(state.job_id) != _report(state)][:MAX_OBSERVATIONS]
     submitted = [state.submitted_at for state in states if state.submitted_at is not None]
-    cursor = Cursor(since=min(submitted) - MARGIN if len(states) == len(owned) else cursor.since, seen=seen)
+    # A job that a run attached to can be older than all that were seen before: then the next sweep looks at all.
+    since = min(submitted) - MARGIN if submitted and len(states) == len(watched) else None
+    told = cursor.seen | {state.job_id: _report(state) for state in changed}
+    seen = {state.job_id: told[state.job_id] for state in mine if state.job_id in told}
+    ended += [state.arn for state in states if state.arn in canceled and state.finished]
     return dg.SensorResult(
-        asset_events=observations,
-        cursor=encode_cursor(cursor),
-        skip_reason=f"{len(states)} jobs in flight, {len(observations)} changed.",
+        asset_events=[observation(owned[state.arn], state, jobs.console_url) for state in changed],
+        cursor=encode_cursor(Cursor(since=since, seen=seen, ended=ended)),
+        skip_reason=f"{len(mine)} jobs in flight, {len(changed)} changed.",
     )
+
+
+def _report(state: JobState) -> tuple[str, int]:
+    return state.status, state.processed or 0
 
 
 def owned_jobs(instance: dg.DagsterInstance) -> dict[str, str]:

@@ -2,6 +2,7 @@ import http.server
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -113,7 +114,8 @@ def test_a_launch_is_what_the_ui_does(quiet_dagster: QuietDagster) -> None:
     run = quiet_dagster.instance.get_run_by_id(run_id)
     assert run is not None
     assert run.asset_selection == {dg.AssetKey("input_dataset")}
-    assert run.run_config["ops"]["input_dataset"]["config"].items() >= CONFIG.items()
+    config: Any = run.run_config
+    assert config["ops"]["input_dataset"]["config"].items() >= CONFIG.items()
     [found] = webserver.runs("launched")
     assert (found.id, found.status, found.partition) == (run_id, "QUEUED", "launched")
     assert (found.assets, found.active) == (frozenset({"input_dataset"}), True)

@@ -1,0 +1,170 @@
+"""The sensor that watches jobs and runs: what it reports, what it ends, what it stops, and at what cost."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster import AssetKey, DagsterRunStatus
+
+from bedrock_batch_assets.heartbeat import Beat, beating, is_alive, last_beat, this_process
+from bedrock_batch_assets.jobs.naming import JobName, content_digest
+from bedrock_batch_assets.sensors.job_status_sensor import job_status_sensor
+from bedrock_batch_assets.sensors.run_care import end_dead_runs
+from bedrock_batch_assets_tests.local_aws_fixture import LocalAws
+from bedrock_batch_assets_tests.platform_parts import HAIKU, Bench
+
+
+@pytest.fixture
+def bench(local_aws: LocalAws) -> Iterator[Bench]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield Bench.create(local_aws, instance)
+
+
+def make_run(instance: dg.DagsterInstance, status: DagsterRunStatus, **tags: str) -> dg.DagsterRun:
+    run = dg.DagsterRun(job_name="__ASSET_JOB", status=DagsterRunStatus.STARTED, tags=tags)
+    instance.run_storage.add_run(run)
+    if status is not DagsterRunStatus.STARTED:
+        kind = {
+            DagsterRunStatus.CANCELING: dg.DagsterEventType.RUN_CANCELING,
+            DagsterRunStatus.CANCELED: dg.DagsterEventType.RUN_CANCELED,
+        }[status]
+        event = dg.DagsterEvent(event_type_value=kind.value, job_name=run.job_name)
+        instance.report_dagster_event(event, run.run_id)
+    found = instance.get_run_by_id(run.run_id)
+    assert found is not None
+    return found
+
+
+def make_job(bench: Bench, index: int = 0) -> str:
+    body: dict[str, Any] = {
+        "anthropic_version": "bedrock-2023-05-31",
+        "max_tokens": 10,
+        "messages": [{"role": "user", "content": "hi"}],
+    }
+    records = [{"recordId": f"r{row:010d}", "modelInput": body} for row in range(100)]
+    uri = bench.aws.put_records("data", f"in/{index}/a.jsonl", records)
+    name = JobName(f"demo-{index:05d}", content_digest("x"))
+    return bench.aws.submit(uri, bench.jobs.role_arn, HAIKU, jobName=str(name))
+
+
+def tick(bench: Bench, cursor: str | None = None) -> dg.SensorResult:
+    context = dg.build_sensor_context(instance=bench.instance, cursor=cursor, resources={"jobs": bench.jobs})
+    result = job_status_sensor(context)
+    assert isinstance(result, dg.SensorResult)
+    return result
+
+
+def chunk_tags(index: int, arn: str) -> dict[str, str]:
+    chunk = f"demo-{index:05d}"
+    return {"bedrock/batch": "demo", "bedrock/partition": chunk, "bedrock/job_arn": arn}
+
+
+def test_a_change_is_reported_once_on_the_chunks_partition(bench: Bench) -> None:
+    """A job's new status and counts are one observation of its chunk; a tick without a change reports nothing."""
+    arn = make_job(bench)
+    bench.aws.wait_for_status("Completed")
+    make_run(bench.instance, DagsterRunStatus.STARTED, **chunk_tags(0, arn))
+    first = tick(bench)
+    (event,) = first.asset_events
+    assert isinstance(event, dg.AssetObservation)
+    assert (event.asset_key, event.partition) == (AssetKey("batch_job_outputs"), "demo-00000")
+    assert event.metadata["records_processed"].value == 100
+    assert tick(bench, first.cursor).asset_events == []
+
+
+def test_any_number_of_jobs_costs_one_sweep(bench: Bench) -> None:
+    """Thirty jobs in flight are found with one List call and no Get call."""
+    for index in range(30):
+        make_run(bench.instance, DagsterRunStatus.STARTED, **chunk_tags(index, make_job(bench, index)))
+    before = bench.aws.calls()
+    result = tick(bench)
+    after = bench.aws.calls()
+    assert len(result.asset_events) == 30
+    assert after["ListModelInvocationJobs"] - before.get("ListModelInvocationJobs", 0) == 1
+    assert after.get("GetModelInvocationJob", 0) == before.get("GetModelInvocationJob", 0)
+
+
+def test_a_job_older_than_those_seen_before_is_found_too(bench: Bench) -> None:
+    """A run that attaches to an older job does not drop out of the sweep because of the cursor's time bound."""
+    old = make_job(bench, 0)
+    make_run(bench.instance, DagsterRunStatus.STARTED, **chunk_tags(1, make_job(bench, 1)))
+    cursor = tick(bench).cursor
+    make_run(bench.instance, DagsterRunStatus.STARTED, **chunk_tags(0, old))
+    partitions = {event.partition for event in tick(bench, cursor).asset_events}
+    assert "demo-00000" in partitions
+
+
+def test_a_run_whose_process_is_gone_is_failed_and_a_living_one_is_left_alone(bench: Bench) -> None:
+    """The beat of an ended process on this host is a dead run; this process's own is not."""
+    dead = make_run(bench.instance, DagsterRunStatus.STARTED, **chunk_tags(0, "a"))
+    alive = make_run(bench.instance, DagsterRunStatus.STARTED, **chunk_tags(1, "b"))
+    script = (
+        "import sys, dagster as dg; from bedrock_batch_assets.heartbeat import this_process; import msgspec; "
+        "print(msgspec.json.encode(this_process(0)).decode())"
+    )
+    text = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    bench.instance.run_storage.set_cursor_values({f"bedrock_batch_heartbeat/{dead.run_id}": text})
+    with beating(bench.instance, alive.run_id):
+        ended = end_dead_runs(bench.instance, time.time())
+    assert [run.run_id for run in ended] == [dead.run_id]
+    statuses = {run.run_id: run.status for run in bench.instance.get_runs()}
+    assert statuses[dead.run_id] is DagsterRunStatus.FAILURE
+    assert statuses[alive.run_id] is DagsterRunStatus.STARTED
+
+
+def test_a_cancelled_run_without_a_process_ends_cancelled_and_its_job_is_stopped(bench: Bench) -> None:
+    """A person's cancel reaches the job also where the process that would have stopped it is gone."""
+    bench.aws.put_settings({"seconds": {"InProgress": 60}})
+    arn = make_job(bench)
+    run = make_run(bench.instance, DagsterRunStatus.CANCELING, **chunk_tags(0, arn))
+    beat = Beat(host=this_process(0).host, pid=2**22 + 1, started="0", at=0)
+    import msgspec
+
+    bench.instance.run_storage.set_cursor_values(
+        {f"bedrock_batch_heartbeat/{run.run_id}": msgspec.json.encode(beat).decode()}
+    )
+    cursor = tick(bench).cursor
+    found = bench.instance.get_run_by_id(run.run_id)
+    assert found is not None
+    assert found.status is DagsterRunStatus.CANCELED
+    bench.aws.wait_for_status("Stopped")
+    cursor = tick(bench, cursor).cursor
+    before = bench.aws.calls()["ListModelInvocationJobs"]
+    tick(bench, cursor)
+    assert bench.aws.calls()["ListModelInvocationJobs"] == before
+
+
+def test_jobs_of_runs_that_failed_or_were_taken_over_are_not_stopped(bench: Bench) -> None:
+    """A cancelled run's job goes on where another run of the chunk is in progress: it owns the job now."""
+    bench.aws.put_settings({"seconds": {"InProgress": 60}})
+    arn = make_job(bench)
+    make_run(bench.instance, DagsterRunStatus.CANCELED, **chunk_tags(0, arn))
+    make_run(bench.instance, DagsterRunStatus.STARTED, **chunk_tags(0, arn))
+    tick(bench)
+    assert bench.aws.calls().get("StopModelInvocationJob", 0) == 0
+
+
+def test_a_beat_from_another_host_counts_by_its_age() -> None:
+    """A process elsewhere is alive while its beats come, and dead when five of them are missing."""
+    beat = Beat(host="elsewhere", pid=1, started="1", at=1000.0)
+    assert is_alive(beat, 1299.0)
+    assert not is_alive(beat, 1301.0)
+
+
+def test_a_number_given_to_another_process_is_not_the_same_process() -> None:
+    """A recycled process id with another start time is a dead run, not a living one."""
+    mine = this_process(0)
+    assert is_alive(mine, 0)
+    assert not is_alive(Beat(host=mine.host, pid=mine.pid, started="1", at=0), 0)
+
+
+def test_a_run_leaves_a_beat_at_once() -> None:
+    """The first beat is there when the body of an asset begins, so that no dead run goes without one."""
+    with dg.DagsterInstance.ephemeral() as instance, beating(instance, "some-run"):
+        beat = last_beat(instance, "some-run")
+    assert beat is not None
+    assert beat.pid == this_process(0).pid
