@@ -21,10 +21,11 @@ _NEGATIVE = re.compile(
     re.IGNORECASE,
 )
 _WORD = re.compile(r"[^\W\d_][\w'-]{3,}")
+_JOKE_ABOUT = re.compile(r"joke about (.{1,60}?)(?: in (?:less|fewer|under|at most)|[.?!\n]|$)", re.IGNORECASE)
 _COMMON = frozenset(
     """
     about also answer assistant been begin_of_text being between could describe does each end_header_id
-    eot_id explain following from give have human input inst instructions into just make more most must
+    eot_id explain following from give have human input inst instructions into just less make more most must
     only other output over please prompt question response sentence short should some start_header_id
     step steps such system tell text than that their them then there these they think this those user
     using very were what when where which will with words would write your
@@ -35,7 +36,7 @@ _JOKES = (
     "I told my friend a joke about {0}. Now {0} is all we laugh about.",
     "What do you call {0} on a Monday? Late, like everybody else.",
     "How many people does it take to explain {0}? One, and a very patient audience.",
-    "{0} walks into a bar. The barkeeper says: we were just talking about {1}.",
+    "A friend of {0} walks into a bar. The barkeeper says: we were just talking about {1}.",
     "My doctor told me to avoid {0}. So I switched to {1}.",
     "Parallel lines and {0} have so much in common. It is a shame they will never meet.",
 )
@@ -101,7 +102,8 @@ def compose(prompt: str, seed: int) -> str:
         return _sentiment(seen)
     first, second, third = _topics(seen[-_TOPICS_FROM:])
     if "joke" in lowered:
-        return _JOKES[seed % len(_JOKES)].format(first, second)
+        about = _JOKE_ABOUT.search(seen)
+        return _JOKES[seed % len(_JOKES)].format(about[1].strip() if about else first, second)
     sentences = [_OPENINGS[seed % 4].format(first)]
     if seed & 16:
         sentences.append(_MIDDLES[(seed >> 5) % 4].format(first, second, third))
