@@ -1,5 +1,6 @@
 """The connection to AWS: boto3 clients, and what AWS errors mean to a person."""
 
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -48,8 +49,11 @@ class AwsConnection(dg.ConfigurableResource):  # type: ignore[type-arg]
             )
             try:
                 session = boto3.session.Session(profile_name=self.profile_name, region_name=self.region_name)
+                # boto3 reads AWS_DEFAULT_REGION and the profile; AWS_REGION is what other SDKs and containers set.
+                region = session.region_name or os.environ.get("AWS_REGION")
                 self._clients[service] = session.client(
                     service,  # type: ignore[call-overload]
+                    region_name=region,
                     endpoint_url=self.endpoint_url,
                     config=config,
                 )

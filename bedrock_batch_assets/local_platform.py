@@ -23,7 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from bedrock_batch_assets.client.webserver import URL_VARIABLE, DagsterRefusedError, UnreachableError, Webserver
 from bedrock_batch_assets.errors import ConfigurationError

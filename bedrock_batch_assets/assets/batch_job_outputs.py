@@ -1,5 +1,7 @@
 """The chunk's job, and what the service wrote for it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -75,8 +77,9 @@ def batch_job_outputs(
             context.log.warning("resubmit: all records of this chunk are asked for, and paid for, again.")
         # Retries of a run share the id of the first.
         payer = context.run.root_run_id or context.run.run_id if config.resubmit else None
-        start = first_wave(storage, records, answers.past_waves, payer)
-        outputs = replace(answers, first_wave=start).collect() if records.records else []
+        with owner.stopping_with_the_run(answers):
+            answers = replace(answers, first_wave=first_wave(storage, records, answers.past_waves, payer))
+            outputs = answers.collect() if records.records else []
         storage.write_manifest(
             storage.layout.outputs_manifest(chunk.key),
             OutputsManifest(chunk=chunk.key, version=records.version, digest=records.digest, outputs=outputs),
@@ -95,27 +98,35 @@ class _JobOwner:
         self.last_state: JobState | None = None
 
     def wait(self, arn: str) -> JobState:
-        """Wait until the job has finished, and stop it if a person terminates the run meanwhile."""
+        """Wait until the job has finished."""
         context = self._context
         context.instance.add_run_tags(context.run.run_id, {JOB_ARN_TAG: arn})
+        self.last_state = wait_until_finished(
+            self._jobs,
+            arn,
+            on_change=lambda state: context.log.info(f"Job {state.name}: {state.describe()}"),
+            on_trouble=context.log.warning,
+            clock=self.clock,
+        )
+        return self.last_state
+
+    @contextmanager
+    def stopping_with_the_run(self, answers: ChunkAnswers) -> Iterator[None]:
+        """Stop the chunk's job if a person terminates the run inside the block, at whatever point of it."""
+        log = self._context.log
         try:
-            self.last_state = wait_until_finished(
-                self._jobs,
-                arn,
-                on_change=lambda state: context.log.info(f"Job {state.name}: {state.describe()}"),
-                on_trouble=context.log.warning,
-                clock=self.clock,
-            )
+            yield
         except DagsterExecutionInterruptedError:
             # Not an Exception, and to be raised again as it is: any other would be a step failure, which is not
             # retried.
             if self._person_asked_to_stop():
-                stopping = self._jobs.stop(arn)
-                context.log.warning(f"Terminated: {'stopping job' if stopping else 'the job had ended:'} {arn}")
+                # Looked up and not remembered: the interruption may have come between Create and its answer.
+                for wave in answers.past_waves():
+                    if not wave.finished and wave.output.arn is not None and self._jobs.stop(wave.output.arn):
+                        log.warning(f"Terminated: stopping job {wave.output.arn}")
             else:
-                context.log.warning(f"This process is going down; job {arn} goes on, and the retry attaches to it.")
+                log.warning("This process is going down; the job goes on, and the run's retry attaches to it.")
             raise
-        return self.last_state
 
     def _person_asked_to_stop(self) -> bool:
         # The run's own object is a stale snapshot, so its status is read fresh.

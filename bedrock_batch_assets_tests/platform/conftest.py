@@ -45,7 +45,7 @@ from bedrock_batch_assets_tests.platform.scenario import (
 from bedrock_batch_assets_tests.platform.ui import Ui
 
 # On two idle cores it takes less than four minutes.
-SECONDS_FOR_ALL = 1200.0
+SECONDS_FOR_ALL = 1800.0
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -149,7 +149,14 @@ def interrupted(ui: Ui, aws: LocalAws, launched: Launched, shared: str) -> Inter
     cancelled = ui.wait_for_backfill(first.tags["dagster/backfill"])
     by_arn = {job["arn"]: job for job in aws.jobs()}
     jobs = {chunk: by_arn[run.tags[JOB_ARN_TAG]] for chunk, run in runs.items()}
-    return Interrupted(terminated, cancelled, jobs, billed(aws, LONG))
+    return Interrupted(
+        terminated=terminated,
+        cancelled=cancelled,
+        jobs=jobs,
+        ledger=billed(aws, LONG),
+        observations=ui.observations("batch_job_outputs", LONG_CHUNKS),
+        states={asset: ui.partition_states(asset).of(LONG) for asset in CHUNK_ASSETS},
+    )
 
 
 @pytest.fixture(scope="package")

@@ -53,12 +53,17 @@ class Launched:
 
 @dataclass(frozen=True)
 class Interrupted:
-    """A run that was terminated and a backfill that was cancelled, with their jobs right afterwards, by chunk."""
+    """A run that was terminated, a backfill that was cancelled, and what there was right afterwards.
+
+    Jobs are by chunk, the states of partitions by asset and state; observations are (chunk, metadata).
+    """
 
     terminated: Run
     cancelled: BackfillPage
     jobs: dict[str, dict[str, Any]]
     ledger: Ledger
+    observations: list[tuple[str, dict[str, Any]]]
+    states: dict[str, dict[str, set[str]]]
 
 
 @dataclass(frozen=True)

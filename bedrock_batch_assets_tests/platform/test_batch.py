@@ -121,3 +121,8 @@ def test_bill(finished: Finished) -> None:
     assert {entry["mode"] for entry in finished.ledger} == {"batch"}
     chunks = Counter(entry["jobName"].rpartition("-")[0] for entry in finished.ledger)
     assert chunks == dict.fromkeys(HUNDREDS_CHUNKS, HUNDREDS_PER_JOB)
+
+
+def test_sensors(ui: Ui, finished: Finished) -> None:
+    """No tick of a sensor fails on the way."""
+    assert ui.failed_ticks() == []

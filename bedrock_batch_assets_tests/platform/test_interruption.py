@@ -39,6 +39,23 @@ def test_jobs_are_stopped(interrupted: Interrupted) -> None:
         assert 0 < job["processedRecordCount"] < job["totalRecordCount"] == LONG_PER_JOB
 
 
+def test_progress(interrupted: Interrupted) -> None:
+    """While a job is in progress, its counts are observed on its chunk's partition, growing up to the stop."""
+    for chunk, job in interrupted.jobs.items():
+        own = [metadata for partition, metadata in interrupted.observations if partition == chunk]
+        counts = [metadata["records_processed"] for metadata in own if "records_processed" in metadata]
+        assert 0 < min(counts) <= max(counts) <= job["processedRecordCount"]
+        assert {metadata["records_total"] for metadata in own if "records_processed" in metadata} == {LONG_PER_JOB}
+
+
+def test_partition_states(interrupted: Interrupted) -> None:
+    """Interrupted chunks have their records rendered, and neither answers nor rows of the result."""
+    assert interrupted.states["jsonl_chunks"] == {"materialized": set(LONG_CHUNKS)}
+    for asset in ("batch_job_outputs", "result_parts"):
+        assert set().union(*interrupted.states[asset].values()) == set(LONG_CHUNKS)
+        assert not interrupted.states[asset].keys() & {"materialized", "materializing"}
+
+
 def test_interrupted_chunks_stay_so(ui: Ui, interrupted: Interrupted, resumed: Resumed) -> None:
     """Nobody but the person starts an interrupted chunk again."""
     runs = ui.runs({BATCH_TAG: LONG})

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import yaml  # type: ignore[import-untyped]
 
 from bedrock_batch_assets.client.webserver import Materialization, Run, Webserver
+from bedrock_batch_assets_tests.platform import operations
 
 ASSET_JOB = "__ASSET_JOB"
 ENDED_RUN = frozenset({"SUCCESS", "FAILURE", "CANCELED"})
@@ -83,7 +84,7 @@ class Ui:
         self._check = check
 
     def wait(
-        self, what: str, look: Callable[[], Found], done: Callable[[Found], bool], *, seconds: float = 300.0
+        self, what: str, look: Callable[[], Found], done: Callable[[Found], bool], *, seconds: float = 600.0
     ) -> Found:
         """Look again and again until `done`, and return what was seen then.
 
@@ -113,7 +114,7 @@ class Ui:
         location = self.web.code_location()
         keys = [{"path": [asset]} for asset in assets]
         chosen = self.web.query(
-            _CONFIG_PARTITION,
+            operations.CONFIG_PARTITION,
             {
                 "repositoryName": location.repository,
                 "repositoryLocationName": location.name,
@@ -133,7 +134,7 @@ class Ui:
                 "assetCheckSelection": [],
             },
         }
-        result = self.web.query(_LAUNCH, {"executionParams": params})["launchPipelineExecution"]
+        result = self.web.query(operations.LAUNCH, {"executionParams": params})["launchPipelineExecution"]
         if result["__typename"] != "LaunchRunSuccess":
             raise LaunchRefusedError([error["message"] for error in result.get("errors", [result])])
         return str(result["run"]["id"])
@@ -150,7 +151,7 @@ class Ui:
             "partitionNames": list(partitions),
             "fromFailure": False,
         }
-        result = self.web.query(_LAUNCH_BACKFILL, {"backfillParams": params})["launchPartitionBackfill"]
+        result = self.web.query(operations.LAUNCH_BACKFILL, {"backfillParams": params})["launchPartitionBackfill"]
         assert result["__typename"] == "LaunchBackfillSuccess", result
         return str(result["backfillId"])
 
@@ -158,23 +159,24 @@ class Ui:
 
     def partitions(self, asset: str, batch: str) -> list[str]:
         """The partitions of an asset that belong to a batch, in their order."""
-        node = self.web.query(_PARTITION_KEYS, {"assetKey": {"path": [asset]}})["assetNodeOrError"]
+        node = self.web.query(operations.PARTITION_KEYS, {"assetKey": {"path": [asset]}})["assetNodeOrError"]
         return [key for key in node["partitionKeys"] if is_of(batch, key)]
 
     def partition_states(self, asset: str) -> PartitionStates:
         """The asset's partitions by state."""
-        node = self.web.query(_PARTITION_HEALTH, {"assetKey": {"path": [asset]}})["assetNodeOrError"]
+        node = self.web.query(operations.PARTITION_HEALTH, {"assetKey": {"path": [asset]}})["assetNodeOrError"]
         states = node["assetPartitionStatuses"]
         return PartitionStates(
             materialized=frozenset(states["materializedPartitions"]),
             materializing=frozenset(states["materializingPartitions"]),
             failed=frozenset(states["failedPartitions"]),
-            missing=frozenset(states["unmaterializedPartitions"]),
+            # Those that failed count among them.
+            missing=frozenset(states["unmaterializedPartitions"]).difference(states["failedPartitions"]),
         )
 
     def backfill(self, backfill_id: str) -> BackfillPage:
         """A backfill's page."""
-        item = self.web.query(_BACKFILL, {"backfillId": backfill_id})["partitionBackfillOrError"]
+        item = self.web.query(operations.BACKFILL, {"backfillId": backfill_id})["partitionBackfillOrError"]
         return BackfillPage(
             id=item["id"],
             status=item["status"],
@@ -187,7 +189,7 @@ class Ui:
     def runs(self, tags: Mapping[str, str]) -> list[Run]:
         """The runs page, filtered by tags; newest first."""
         wanted = [{"key": key, "value": value} for key, value in tags.items()]
-        found = self.web.query(_RUNS, {"filter": {"tags": wanted}})["runsOrError"]["results"]
+        found = self.web.query(operations.RUNS, {"filter": {"tags": wanted}})["runsOrError"]["results"]
         return [
             Run(
                 id=item["id"],
@@ -202,7 +204,7 @@ class Ui:
 
     def run_times(self, run_ids: Sequence[str]) -> dict[str, tuple[float, float]]:
         """When runs that have ended started and ended, in seconds since the epoch."""
-        found = self.web.query(_RUN_TIMES, {"filter": {"runIds": list(run_ids)}})["runsOrError"]["results"]
+        found = self.web.query(operations.RUN_TIMES, {"filter": {"runIds": list(run_ids)}})["runsOrError"]["results"]
         return {item["id"]: (item["startTime"], item["endTime"]) for item in found}
 
     def wait_for_run(self, run_id: str) -> Run:
@@ -215,7 +217,7 @@ class Ui:
 
     def step_failures(self, run_id: str) -> list[str]:
         """What the run's log shows for people of each step that failed."""
-        events = self.web.query(_RUN_LOGS, {"runId": run_id, "limit": 1000})["logsForRun"]["events"]
+        events = self.web.query(operations.RUN_LOGS, {"runId": run_id, "limit": 1000})["logsForRun"]["events"]
         return [
             event["failureMetadata"]["description"]
             for event in events
@@ -229,23 +231,32 @@ class Ui:
     def observations(self, asset: str, partitions: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
         """(partition, metadata) of the observations of some partitions."""
         variables = {"assetKey": {"path": [asset]}, "partitions": list(partitions), "limit": 1000}
-        history = self.web.query(_OBSERVATIONS, variables)["assetOrError"]["assetEventHistory"]
+        history = self.web.query(operations.OBSERVATIONS, variables)["assetOrError"]["assetEventHistory"]
         return [(item["partition"], _metadata(item["metadataEntries"])) for item in history["results"]]
 
     def checks(self, asset: str, run_id: str) -> dict[str, str]:
         """Status by check name of the checks that a run evaluated."""
-        node = self.web.query(_CHECKS, {"assetKey": {"path": [asset]}})["assetNodeOrError"]
+        node = self.web.query(operations.CHECKS, {"assetKey": {"path": [asset]}})["assetNodeOrError"]
         found: dict[str, str] = {}
         for check in node["assetChecksOrError"]["checks"]:
             variables = {"assetKey": {"path": [asset]}, "checkName": check["name"], "limit": 25}
-            for execution in self.web.query(_CHECK_DETAILS, variables)["assetCheckExecutions"]:
+            for execution in self.web.query(operations.CHECK_DETAILS, variables)["assetCheckExecutions"]:
                 if execution["runId"] == run_id:
                     found[check["name"]] = execution["status"]
         return found
 
+    def failed_ticks(self) -> list[str]:
+        """Name and error of the sensors' ticks that failed."""
+        found = self.web.query(operations.FAILED_TICKS, {"repositorySelector": self.web.code_location().selector})
+        return [
+            f"{sensor['name']}: {tick['error']['message']}"
+            for sensor in found["sensorsOrError"]["results"]
+            for tick in sensor["sensorState"]["ticks"]
+        ]
+
     def lineage(self) -> tuple[dict[str, str], set[Edge]]:
         """Partition set by asset, and the lines between the assets."""
-        nodes = self.web.query(_LINEAGE)["assetNodes"]
+        nodes = self.web.query(operations.LINEAGE)["assetNodes"]
         edges = {
             Edge(
                 _name(dependency["asset"]),
@@ -269,146 +280,3 @@ def _name(node: Mapping[str, Any]) -> str:
 
 def _metadata(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {entry["label"]: int(entry["intRepr"]) if "intRepr" in entry else entry.get("text") for entry in entries}
-
-
-_CONFIG_PARTITION = """
-query ConfigPartitionForAssetJobQuery(
-  $repositoryName: String!, $repositoryLocationName: String!, $jobName: String!, $partitionName: String!,
-  $assetKeys: [AssetKeyInput!]!
-) {
-  pipelineOrError(params: {
-    pipelineName: $jobName, repositoryName: $repositoryName, repositoryLocationName: $repositoryLocationName
-  }) {
-    ... on Pipeline {
-      partition(partitionName: $partitionName, selectedAssetKeys: $assetKeys) {
-        runConfigOrError { ... on PartitionRunConfig { yaml } }
-        tagsOrError { ... on PartitionTags { results { key value } } }
-      }
-    }
-  }
-}
-"""
-
-_LAUNCH = """
-mutation LaunchPipelineExecution($executionParams: ExecutionParams!) {
-  launchPipelineExecution(executionParams: $executionParams) {
-    __typename
-    ... on LaunchRunSuccess { run { id pipelineName } }
-    ... on PipelineNotFoundError { message }
-    ... on InvalidSubsetError { message }
-    ... on RunConfigValidationInvalid { errors { message } }
-    ... on PythonError { message }
-  }
-}
-"""
-
-_LAUNCH_BACKFILL = """
-mutation LaunchPartitionBackfill($backfillParams: LaunchBackfillParams!) {
-  launchPartitionBackfill(backfillParams: $backfillParams) {
-    __typename
-    ... on LaunchBackfillSuccess { backfillId }
-    ... on PartitionKeysNotFoundError { message }
-    ... on PythonError { message }
-  }
-}
-"""
-
-_PARTITION_KEYS = """
-query PartitionKeys($assetKey: AssetKeyInput!) {
-  assetNodeOrError(assetKey: $assetKey) { ... on AssetNode { partitionKeys } }
-}
-"""
-
-_PARTITION_HEALTH = """
-query PartitionHealthQuery($assetKey: AssetKeyInput!) {
-  assetNodeOrError(assetKey: $assetKey) {
-    ... on AssetNode {
-      assetPartitionStatuses {
-        ... on DefaultPartitionStatuses {
-          materializedPartitions materializingPartitions failedPartitions unmaterializedPartitions
-        }
-      }
-    }
-  }
-}
-"""
-
-_BACKFILL = """
-query BackfillDetailsQuery($backfillId: String!) {
-  partitionBackfillOrError(backfillId: $backfillId) {
-    ... on PartitionBackfill { id status tags { key value } assetSelection { path } error { message } }
-  }
-}
-"""
-
-_RUNS = """
-query RunsRootQuery($filter: RunsFilter!) {
-  runsOrError(filter: $filter, limit: 1000) {
-    ... on Runs { results { id status creationTime endTime tags { key value } assetSelection { path } } }
-  }
-}
-"""
-
-_RUN_TIMES = """
-query RunTimes($filter: RunsFilter!) {
-  runsOrError(filter: $filter, limit: 1000) { ... on Runs { results { id startTime endTime } } }
-}
-"""
-
-_RUN_LOGS = """
-query RunLogsQuery($runId: ID!, $limit: Int) {
-  logsForRun(runId: $runId, limit: $limit) {
-    ... on EventConnection {
-      events {
-        __typename
-        ... on ExecutionStepFailureEvent { failureMetadata { description } }
-      }
-    }
-  }
-}
-"""
-
-_OBSERVATIONS = """
-query AssetPartitionDetailQuery($assetKey: AssetKeyInput!, $partitions: [String!], $limit: Int!) {
-  assetOrError(assetKey: $assetKey) {
-    ... on Asset {
-      assetEventHistory(partitions: $partitions, limit: $limit, eventTypeSelectors: [OBSERVATION]) {
-        results {
-          ... on ObservationEvent {
-            partition
-            metadataEntries {
-              label
-              ... on TextMetadataEntry { text }
-              ... on IntMetadataEntry { intRepr }
-            }
-          }
-        }
-      }
-    }
-  }
-}
-"""
-
-_CHECKS = """
-query AssetChecksQuery($assetKey: AssetKeyInput!) {
-  assetNodeOrError(assetKey: $assetKey) {
-    ... on AssetNode { assetChecksOrError { ... on AssetChecks { checks { name } } } }
-  }
-}
-"""
-
-_CHECK_DETAILS = """
-query AssetCheckDetailsQuery($assetKey: AssetKeyInput!, $checkName: String!, $limit: Int!) {
-  assetCheckExecutions(assetKey: $assetKey, checkName: $checkName, limit: $limit) { runId status }
-}
-"""
-
-_LINEAGE = """
-query Lineage {
-  assetNodes {
-    assetKey { path }
-    partitionDefinition { name }
-    dependencies { asset { assetKey { path } } partitionMapping { className } }
-  }
-}
-"""

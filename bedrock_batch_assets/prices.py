@@ -1,0 +1,116 @@
+"""What tokens cost, from a table that the user supplies: prices differ by Region and contract, and they age.
+
+Nothing here has a price of its own. Without a table costs are not known, and say so.
+"""
+
+from datetime import date
+from pathlib import Path
+from typing import Annotated
+
+import dagster as dg
+import msgspec
+from pydantic import Field
+
+from bedrock_batch_assets.errors import BatchError, ConfigurationError
+from bedrock_batch_assets.processors.registry import base_model_id
+
+PRICES_VARIABLE = "BEDROCK_BATCH_PRICES"
+
+_TOKENS_PER_PRICE = 1_000_000
+Usd = Annotated[float, msgspec.Meta(ge=0)]
+
+
+class UnknownPriceError(BatchError):
+    """What the tokens cost is not known: there is no table, or the model is not in it. The message says which."""
+
+
+class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """USD per 1,000,000 tokens. Embedding models have no output tokens."""
+
+    input: Usd
+    output: Usd = 0.0
+
+    def cost(self, input_tokens: int, output_tokens: int) -> float:
+        """USD for so many tokens."""
+        return (input_tokens * self.input + output_tokens * self.output) / _TOKENS_PER_PRICE
+
+
+class ModelPrices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one model costs in batch jobs and on demand; None where the table does not say."""
+
+    batch: Price | None = None
+    on_demand: Price | None = None
+
+
+class PriceTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The price file.
+
+    Attributes:
+        as_of: The day of the prices.
+        source: Where they are from.
+        models: By base model id (`anthropic.claude-3-haiku-20240307-v1:0`), or by the id of an inference profile
+            (`us.anthropic…`) or an ARN where that has a price of its own.
+        batch_share_of_on_demand: What a batch costs of the on-demand price, for models without a batch price.
+    """
+
+    as_of: date
+    source: str
+    models: dict[str, ModelPrices]
+    batch_share_of_on_demand: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
+
+    def find(self, model_id: str) -> ModelPrices | None:
+        """The prices of a model: under the id as it was given, else under its base model id."""
+        found = self.models.get(model_id, self.models.get(base_model_id(model_id)))
+        share = self.batch_share_of_on_demand
+        if found is None or found.batch is not None or found.on_demand is None or share is None:
+            return found
+        batch = Price(found.on_demand.input * share, found.on_demand.output * share)
+        return ModelPrices(batch=batch, on_demand=found.on_demand)
+
+    def describe(self, today: date | None = None) -> str:
+        """Whose prices these are, and how old: `as of 2026-11-22 (3 days old), AWS pricing page`."""
+        days = ((today or date.today()) - self.as_of).days
+        return f"as of {self.as_of.isoformat()} ({days} days old), {self.source}"
+
+
+class Prices(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The price table. Not configured by default: then costs are not computed, and `max_cost_usd` is refused."""
+
+    path: str = Field(
+        default="", description=f"JSON file of prices, see examples/prices.json in the package ({PRICES_VARIABLE})."
+    )
+
+    def table(self) -> PriceTable | None:
+        """The table, or None where none is configured.
+
+        Raises:
+            ConfigurationError: The file is not there, cannot be read, or does not fit. Names the place in it.
+        """
+        if not self.path:
+            return None
+        try:
+            return msgspec.json.decode(Path(self.path).read_bytes(), type=PriceTable)
+        except OSError as error:
+            raise ConfigurationError(
+                f"The price table {self.path} cannot be read ({error.strerror}): set {PRICES_VARIABLE} to a JSON file, "
+                "or unset it."
+            ) from error
+        except msgspec.DecodeError as error:
+            raise ConfigurationError(f"The price table {self.path} does not fit: {error}") from error
+
+    def for_model(self, model_id: str) -> tuple[ModelPrices, str]:
+        """The prices of a model, and a line about the table they are from.
+
+        Raises:
+            UnknownPriceError: No table is configured, or it lacks the model.
+            ConfigurationError: See `table`.
+        """
+        table = self.table()
+        if table is None:
+            raise UnknownPriceError(f"no price table is configured: set {PRICES_VARIABLE} to a JSON file")
+        found = table.find(model_id)
+        if found is None:
+            raise UnknownPriceError(
+                f"the price table {self.path} has no price for {base_model_id(model_id)}: add the model to it"
+            )
+        return found, table.describe()
