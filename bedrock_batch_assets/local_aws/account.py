@@ -117,13 +117,17 @@ class Account:
             value: bytes = item.value
             return value
 
-    def contents(self) -> dict[str, tuple[str, dict[str, bytes]]]:
-        """Each bucket's Region and objects, current versions only."""
+    def contents(self) -> dict[str, tuple[str, dict[str, tuple[bytes, dict[str, str]]]]]:
+        """Each bucket's Region and objects with their metadata, current versions only."""
         with self.lock:
             return {
                 name: (
                     str(bucket.region_name),
-                    {key: item.value for key, item in bucket.keys.items() if isinstance(item, FakeKey)},
+                    {
+                        key: (item.value, dict(item.metadata))
+                        for key, item in bucket.keys.items()
+                        if isinstance(item, FakeKey)
+                    },
                 )
                 for name, bucket in self._s3.buckets.items()
             }
@@ -137,10 +141,12 @@ class Account:
                 return None
             return listing.list_objects(bucket, self._s3.get_bucket(bucket).keys, query)
 
-    def write(self, bucket: str, key: str, value: bytes) -> None:
-        """Write an object."""
+    def write(self, bucket: str, key: str, value: bytes, metadata: Mapping[str, str] | None = None) -> None:
+        """Write an object; metadata are headers as S3 returns them (`x-amz-meta-…`, `Content-Type`)."""
         with self.lock:
-            self._s3.put_object(bucket, key, value)
+            item = self._s3.put_object(bucket, key, value)
+            if metadata:
+                item.set_metadata(dict(metadata))
 
 
 def split_s3_uri(uri: str) -> tuple[str, str]:

@@ -15,14 +15,14 @@ from bedrock_batch_assets.local_aws.service import Service
 
 FILE_NAME = "local_aws.pickle"
 # To be raised when the classes in the file change.
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
 class _State:
     version: int
-    # Bucket to its Region and its objects.
-    buckets: dict[str, tuple[str, dict[str, bytes]]]
+    # Bucket to its Region and its objects, each with its metadata.
+    buckets: dict[str, tuple[str, dict[str, tuple[bytes, dict[str, str]]]]]
     jobs: list[Job]
     entries: list[Entry]
 
@@ -62,8 +62,8 @@ def load(service: Service, folder: Path) -> None:
         raise StartError(f"{path} was written by another version: delete it to start with nothing.")
     for name, (region, objects) in state.buckets.items():
         service.account.create_bucket(name, region)
-        for key, value in objects.items():
-            service.account.write(name, key, value)
+        for key, (value, metadata) in objects.items():
+            service.account.write(name, key, value, metadata)
     service.ledger.add(state.entries)
     for job in state.jobs:
         service.book.restore(job)

@@ -86,3 +86,13 @@ def test_a_file_that_cannot_be_read_is_told(service: Service, tmp_path: Path) ->
     (tmp_path / FILE_NAME).write_bytes(b"broken")
     with pytest.raises(StartError, match="delete it"):
         load(service, tmp_path)
+
+
+def test_objects_keep_their_metadata(service: Service, tmp_path: Path) -> None:
+    """User metadata and content type are the same after a restart."""
+    metadata = {"x-amz-meta-summary": '{"rows": 1}', "Content-Type": "application/json"}
+    service.account.write("data", "a", b"x", metadata)
+    _, objects = restarted(service, tmp_path).account.contents()["data"]
+    kept = objects["a"][1]
+    assert kept["x-amz-meta-summary"] == '{"rows": 1}'
+    assert "application/json" in kept.values()

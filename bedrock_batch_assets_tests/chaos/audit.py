@@ -1,0 +1,193 @@
+"""The account of a batch, from the service's own books and the table: what was paid for, and what came of it.
+
+Nothing is taken from the product's manifests. What was sent is read from the jobs' input files, what was billed from
+the stand-in's ledger, what was answered from the files that the service wrote, and what people get from the table.
+"""
+
+import csv
+import hashlib
+import io
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from bedrock_batch_assets.local_aws.ledger import canonical
+from bedrock_batch_assets_tests.local_aws_fixture import LocalAws
+
+TEXT_COLUMN = "topic"
+ID_COLUMN = "id"
+HEADER = (ID_COLUMN, TEXT_COLUMN)
+MAY_HAVE_BEEN_PAID = "may have been paid"
+
+
+@dataclass
+class Account:
+    """What is wrong with a batch; nothing, where all are empty.
+
+    Attributes:
+        billed_twice: Records that were billed although an earlier ask had answered them, or was still on its way.
+        rows_lost: Rows of the input that the table lacks.
+        rows_doubled: Rows that the table has too often.
+        wrong: Anything else: order, columns, a status that the ledger contradicts, an answer that did not arrive.
+        unknown: Rows whose on-demand answer was lost with its process or connection. Not wrong by itself.
+    """
+
+    billed_twice: list[str] = field(default_factory=list)
+    rows_lost: list[str] = field(default_factory=list)
+    rows_doubled: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+
+
+@dataclass
+class _Books:
+    """What the service knows of a batch: sent records, bills by record, answers by job."""
+
+    digests: dict[str, str]
+    texts: dict[str, str]
+    jobs: list[dict[str, Any]]
+    bills: dict[str, list[str]]
+    on_demand: Counter[str]
+    # Job ARN to record id to text.
+    answers: dict[str, dict[str, str]]
+
+
+def source_rows(seed: int, count: int, empty: frozenset[int]) -> list[tuple[str, str]]:
+    """Rows of an input table: id and text, all of them different but for the empty ones."""
+    return [(f"{row:04d}", "" if row in empty else f"topic {seed}/{row}") for row in range(count)]
+
+
+def csv_of(rows: Sequence[tuple[str, str]]) -> bytes:
+    """The rows as a CSV file."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([HEADER, *rows])
+    return text.getvalue().encode()
+
+
+def audit(aws: LocalAws, bucket: str, batch: str, source: Sequence[tuple[str, str]]) -> Account:
+    """Compare the books with the table."""
+    books = _read_books(aws, bucket, batch)
+    account = Account()
+    _check_bills(books, account)
+    _check_rows(books, list(_table(aws, bucket, batch)), source, account)
+    return account
+
+
+def _read_books(aws: LocalAws, bucket: str, batch: str) -> _Books:
+    digests: dict[str, str] = {}
+    texts: dict[str, str] = {}
+    for key, data in sorted(aws.read_outputs(f"s3://{bucket}/batch_inputs_json/{batch}/").items()):
+        if not key.endswith(".jsonl"):
+            continue
+        for line in data.splitlines():
+            record = json.loads(line)
+            digests[record["recordId"]] = hashlib.sha256(canonical(record["modelInput"])).hexdigest()
+            texts[record["recordId"]] = json.dumps(record["modelInput"])
+    jobs = [job for job in aws.jobs() if job["name"].rpartition("-")[0].startswith(f"{batch}-")]
+    outputs = aws.read_outputs(f"s3://{bucket}/batch_outputs_json/{batch}/")
+    by_digest = {digest: record for record, digest in digests.items()}
+    bills: dict[str, list[str]] = {}
+    on_demand: Counter[str] = Counter()
+    arns = {job["arn"] for job in jobs}
+    for entry in aws.ledger():
+        if entry["jobArn"] in arns:
+            bills.setdefault(entry["recordId"], []).append(entry["jobArn"])
+        elif entry["mode"] == "on-demand" and entry["digest"] in by_digest:
+            on_demand[by_digest[entry["digest"]]] += 1
+    answers = {job["arn"]: _answers(job, outputs) for job in jobs if job["endTime"] is not None}
+    return _Books(digests, texts, jobs, bills, on_demand, answers)
+
+
+def _answers(job: dict[str, Any], outputs: dict[str, bytes]) -> dict[str, str]:
+    """The readable answers of a job by record id."""
+    found: dict[str, str] = {}
+    folder = job["arn"].rpartition("/")[2]
+    for key, data in outputs.items():
+        if f"/{folder}/" not in f"/{key}" or not key.endswith(".jsonl.out"):
+            continue
+        for line in data.splitlines():
+            try:
+                content = json.loads(line)
+            except ValueError:
+                continue
+            if content.get("modelOutput") is not None:
+                found[content["recordId"]] = _text(content["modelOutput"])
+    return found
+
+
+def _text(output: dict[str, Any]) -> str:
+    blocks = output["content"] if "content" in output else output["output"]["message"]["content"]
+    return "".join(block.get("text", "") for block in blocks)
+
+
+def _check_bills(books: _Books, account: Account) -> None:
+    names = Counter(job["name"] for job in books.jobs)
+    account.wrong += [f"{count} jobs are named {name}" for name, count in names.items() if count > 1]
+    order = {job["arn"]: number for number, job in enumerate(books.jobs)}
+    by_arn = {job["arn"]: job for job in books.jobs}
+    for record in {*books.bills, *books.on_demand}:
+        arns = sorted(books.bills.get(record, []), key=lambda arn: order[arn])
+        account.billed_twice += [f"{record}: twice in one job" for _ in range(len(arns) - len(set(arns)))]
+        for earlier, later in zip(arns, arns[1:], strict=False):
+            if record in books.answers.get(earlier, {}):
+                account.billed_twice.append(f"{record}: again, after {by_arn[earlier]['name']} had answered it")
+            elif (by_arn[earlier]["endTime"] or float("inf")) > by_arn[later]["submitTime"]:
+                account.billed_twice.append(f"{record}: again, while {by_arn[earlier]['name']} was on its way")
+        times = books.on_demand[record]
+        if times > 1:
+            account.billed_twice.append(f"{record}: {times} times on demand")
+        if times and any(record in books.answers.get(arn, {}) for arn in arns):
+            account.billed_twice.append(f"{record}: on demand, and answered by a job")
+
+
+def _table(aws: LocalAws, bucket: str, batch: str) -> Iterator[dict[str, Any]]:
+    import pyarrow.parquet
+
+    parts = aws.read_outputs(f"s3://{bucket}/batch_output_parquet/{batch}/")
+    for key in sorted(parts):
+        if key.endswith(".parquet"):
+            yield from pyarrow.parquet.read_table(io.BytesIO(parts[key])).to_pylist()
+
+
+def _check_rows(
+    books: _Books, table: list[dict[str, Any]], source: Sequence[tuple[str, str]], account: Account
+) -> None:
+    wanted = Counter(identifier for identifier, _ in source)
+    found = Counter(row[ID_COLUMN] for row in table)
+    account.rows_lost += sorted((wanted - found).elements())
+    account.rows_doubled += sorted((found - wanted).elements())
+    if account.rows_lost or account.rows_doubled:
+        return
+    for number, (row, (identifier, text)) in enumerate(zip(table, source, strict=True)):
+        if (row[ID_COLUMN], row[TEXT_COLUMN] or "") != (identifier, text):
+            account.wrong.append(f"row {number} is {row[ID_COLUMN]!r}: order or columns changed")
+            continue
+        problem = _status_problem(books, row, f"r{number:010d}", text, account)
+        if problem:
+            account.wrong.append(f"row {number} is {row['record_status']} ({row['record_error']}): {problem}")
+
+
+def _status_problem(books: _Books, row: dict[str, Any], record: str, text: str, account: Account) -> str | None:
+    status = row["record_status"]
+    answers = [given[record] for given in books.answers.values() if record in given]
+    paid_on_demand = books.on_demand[record]
+    if not text:
+        sent = record in books.texts or answers
+        return None if status == "skipped" and not sent else "it has no text, and is to be skipped"
+    if record in books.texts and text not in books.texts[record]:
+        return "another text was sent for it"
+    if status in {"ok", "truncated"}:
+        if not books.bills.get(record) and not paid_on_demand:
+            return "nobody was paid for it"
+        if not paid_on_demand and row["response"] not in answers:
+            return "its response is none that a job gave for it"
+        return None
+    if answers:
+        return "a job has answered it"
+    if MAY_HAVE_BEEN_PAID in (row["record_error"] or ""):
+        account.unknown.append(record)
+        return None
+    return "it was answered on demand" if paid_on_demand else None

@@ -1,0 +1,18 @@
+"""Time that runs faster for whoever sleeps: import this before anything that keeps a reference to `time.sleep`.
+
+Waits of the product and of boto3 take a fiftieth of their length, so that a schedule with a dozen of them costs a
+second. Nothing else changes: clocks, threads and sockets are the real ones.
+"""
+
+import time
+
+FACTOR = 50.0
+
+real_sleep = time.sleep
+
+
+def _hurried_sleep(seconds: float) -> None:
+    real_sleep(seconds / FACTOR)
+
+
+time.sleep = _hurried_sleep
