@@ -84,6 +84,9 @@ class LocalPlatform:
         self.webserver_url = f"http://{HOST}:{self.port}"
         self.environment = {
             **local_aws_environment(self.aws_url),
+            # On a busy machine a code server takes longer to answer than Dagster's 60 s, and a run start that times out
+            # uses up a retry.
+            "DAGSTER_GRPC_TIMEOUT_SECONDS": "300",
             **(environment or {}),
             URL_VARIABLE: self.webserver_url,
             "DAGSTER_HOME": str(self.directory / "dagster_home"),

@@ -72,8 +72,10 @@ class ChunkAnswers:
         while True:
             waves = self.past_waves()
             if waves and not waves[-1].finished:
+                stopping = waves[-1].output.status == "Stopping"
                 state = self._own(waves[-1])
-                if state.status == "Stopped":
+                # One that was stopping when it was found was stopped before this run was asked for: go on after it.
+                if state.status == "Stopped" and not stopping:
                     return [wave.output for wave in self.past_waves() if wave.output.status in _HARVESTABLE]
                 continue
             outputs = [wave.output for wave in waves if wave.output.status in _HARVESTABLE]

@@ -162,3 +162,41 @@ def test_fewer_rows_leave_no_surplus_chunks_and_no_surplus_parts(bench: Bench) -
     bench.run("jokes", s3_uri=bench.put_csv("b.csv", ["topic"], rows[:200]), **request)
     assert bench.chunks("jokes") == ["jokes-00000", "jokes-00001"]
     assert [row["topic"] for row in bench.read_table("jokes")] == [row[0] for row in rows[:200]]
+
+
+def test_a_job_that_was_stopping_is_followed_by_one_for_the_rest(bench: Bench) -> None:
+    """Asked again while the job is Stopping, the chunk waits for its end and then asks for the records left over."""
+    bench.aws.put_settings({"seconds": {"InProgress": 60, "Stopping": 1}})
+    uri = bench.put_csv("inputs/t.csv", ["topic"], [[f"topic {index}"] for index in range(250)])
+    bench.input("jokes", s3_uri=uri, model_id=HAIKU, prompt_id="joke_about_topic")
+    arn = _submit_first_wave(bench, "jokes-00000")
+    bench.aws.wait_for_status("InProgress")
+    assert bench.jobs.stop(arn)
+    bench.aws.put_settings({"seconds": {"InProgress": 0.05}})
+    assert bench.chunk("jokes-00000").success
+    assert bench.table("jokes").success
+    assert {row["record_status"] for row in bench.read_table("jokes")} == {"ok"}
+    assert len({record for _, record in bench.billed()}) == len(bench.aws.ledger()) == 250
+
+
+def _submit_first_wave(bench: Bench, chunk: str) -> str:
+    """Render the chunk and ask for its job, as a run does that dies right after Create; returns its ARN."""
+    from bedrock_batch_assets.assets.jsonl_chunks import jsonl_chunks
+    from bedrock_batch_assets.jobs.naming import JobName
+
+    assert dg.materialize(
+        [jsonl_chunks],
+        partition_key=chunk,
+        instance=bench.instance,
+        resources={"storage": bench.storage, "processors": bench.processors},
+    ).success
+    records = bench.storage.chunk_manifest(chunk)
+    assert records.key is not None
+    name = JobName(chunk, records.digest)
+    return bench.jobs.create(
+        name,
+        model_id=HAIKU,
+        invocation_type="InvokeModel",
+        input_uri=bench.storage.uri(records.key.rpartition("/")[0] + "/"),
+        output_uri=bench.storage.uri(bench.storage.layout.chunk_outputs_folder(chunk)),
+    )

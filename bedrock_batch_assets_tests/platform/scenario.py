@@ -32,8 +32,9 @@ AGAIN = [HUNDREDS_CHUNKS[0], HUNDREDS_CHUNKS[5], HUNDREDS_CHUNKS[11]]
 CHUNK_ASSETS = ("jsonl_chunks", "batch_job_outputs", "result_parts")
 ALL_ASSETS = ("input_dataset", *CHUNK_ASSETS, "result_table")
 
-# A job of 100 records takes 7 s, one of 4,000 takes 202 s and shows progress after 20 s.
-SECONDS = {"Submitted": 0.1, "Validating": 0.1, "Scheduled": 0.1, "InProgress": 2.0, "per_record": 0.05}
+# A job of 100 records takes 11 s, so that many would be in flight at once if nothing held them back; one of 4,000 takes
+# 206 s and shows progress after 21 s.
+SECONDS = {"Submitted": 0.1, "Validating": 0.1, "Scheduled": 0.1, "InProgress": 6.0, "per_record": 0.05}
 # A step that lasts until the settings change.
 UNTIL_CHANGED = 36_000.0
 

@@ -85,11 +85,10 @@ def test_table_metadata(finished: Finished) -> None:
 
 
 def test_checks(ui: Ui, finished: Finished) -> None:
-    """Both checks of the table passed in the run that built it."""
-    assert ui.checks("result_table", finished.table.run_id) == {
-        "rows_accounted_for": "SUCCEEDED",
-        "built_from_current_input": "SUCCEEDED",
-    }
+    """The run that built the table evaluated the table's checks, and all passed."""
+    checks = ui.checks("result_table", finished.table.run_id)
+    assert set(checks.values()) == {"SUCCEEDED"}
+    assert {"rows_accounted_for", "built_from_current_input"} <= checks.keys()
 
 
 def test_partition_states(ui: Ui, finished: Finished) -> None:

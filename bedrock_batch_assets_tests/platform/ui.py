@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from bedrock_batch_assets.client.webserver import Materialization, Run, Webserver
 from bedrock_batch_assets_tests.platform import operations
