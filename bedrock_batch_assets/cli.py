@@ -248,6 +248,43 @@ def download(ctx: click.Context, batch: str, destination: Path | None, delete: b
         )
 
 
+@cli.command(epilog=_EXIT_CODES, short_help="Delete a batch, and its data if wanted.")
+@click.argument("batch")
+@click.option("--data", is_flag=True, help="Delete its input, records, outputs and results on S3, too.")
+@click.option("--yes", is_flag=True, help="Do not ask before data is deleted.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def delete(ctx: click.Context, batch: str, data: bool, yes: bool, as_json: bool) -> None:
+    """Delete a batch: its partition, the partitions of its chunks, and with --data all that it has on S3.
+
+    A batch that is in progress is left as it is: cancel it first. Dagster keeps the runs and events; Bedrock keeps its
+    list of jobs. Without --data a later batch of the same name goes on with what is there; with it, a batch of the same
+    content pays again. A bucket with versioning keeps old versions.
+    """
+    from rich.filesize import decimal
+
+    from bedrock_batch_assets.client.deletion import delete_batch, plan_deletion
+
+    batches = _batches(ctx)
+    ctx.meta["interrupted"] = "Interrupted. Run the command again to delete the rest."
+    plan = plan_deletion(batches, batch)
+    will_delete = data and bool(plan.data)
+    if not as_json or (will_delete and not yes):
+        for item in plan.data:
+            click.echo(f"{item.uri}  {item.objects} objects, {decimal(item.size)}", err=as_json)
+    if will_delete and not yes:
+        click.confirm(f"Delete these {plan.objects} objects for good?", abort=True, err=True)
+    delete_batch(batches, plan, data=data)
+    if as_json:
+        _print_json(plan.to_json(data_deleted=data))
+        return
+    left = "deleted" if data else "left on S3"
+    click.echo(
+        f"Deleted batch {batch} and {len(plan.chunks)} chunk partitions. Data: {plan.objects} objects, "
+        f"{decimal(plan.size)}, {left}."
+    )
+
+
 @cli.command(epilog=_EXIT_CODES, short_help="List the models that a batch can use.")
 @click.option("--region", help="AWS Region. Default: the environment's.")
 @click.option("--all", "every", is_flag=True, help="Also models that no processor takes.")

@@ -5,12 +5,14 @@ import os
 import dagster as dg
 
 from bedrock_batch_assets.assets.batch_job_outputs import batch_job_outputs
+from bedrock_batch_assets.assets.checks import CheckLimits
 from bedrock_batch_assets.assets.input_dataset import input_dataset
 from bedrock_batch_assets.assets.jsonl_chunks import jsonl_chunks
 from bedrock_batch_assets.assets.result_parts import result_parts
 from bedrock_batch_assets.assets.result_table import result_table
 from bedrock_batch_assets.jobs.on_demand import OnDemand
-from bedrock_batch_assets.jobs.service import ROLE_ARN_VARIABLE, BedrockBatchJobs
+from bedrock_batch_assets.jobs.service import EVENT_QUEUE_VARIABLE, ROLE_ARN_VARIABLE, BedrockBatchJobs
+from bedrock_batch_assets.prices import PRICES_VARIABLE, Prices
 from bedrock_batch_assets.processors.anthropic import AnthropicProcessor
 from bedrock_batch_assets.processors.converse import ConverseProcessor
 from bedrock_batch_assets.processors.registry import Processors
@@ -32,8 +34,13 @@ def platform(processors: Processors | None = None) -> dg.Definitions:
         resources={
             # Unset variables are not an error here: the location loads, and what needs them says what is missing.
             "storage": BatchStorage(bucket=os.environ.get(BUCKET_VARIABLE, "")),
-            "jobs": BedrockBatchJobs(role_arn=os.environ.get(ROLE_ARN_VARIABLE, "")),
+            "jobs": BedrockBatchJobs(
+                role_arn=os.environ.get(ROLE_ARN_VARIABLE, ""),
+                event_queue_url=os.environ.get(EVENT_QUEUE_VARIABLE, ""),
+            ),
             "on_demand": OnDemand(),
+            "prices": Prices(path=os.environ.get(PRICES_VARIABLE, "")),
+            "check_limits": CheckLimits(),
             "processors": processors
             or Processors(
                 anthropic=AnthropicProcessor(),

@@ -158,10 +158,15 @@ def ingest(
         skipped_count=row_count - records,
         skipped_reasons=dict(reading.skipped_reasons.most_common()),
         rendered_bytes=rendered_bytes,
-        estimated_input_tokens=-(-rendered_bytes // _BYTES_PER_TOKEN),
+        estimated_input_tokens=estimated_tokens(rendered_bytes),
         sample_record=reading.sample_record,
         preview=reading.preview,
     )
+
+
+def estimated_tokens(rendered_bytes: int) -> int:
+    """A rough guess of the tokens in so many bytes of records."""
+    return -(-rendered_bytes // _BYTES_PER_TOKEN)
 
 
 class _Reading:

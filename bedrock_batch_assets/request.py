@@ -67,6 +67,11 @@ class BatchRequest(dg.Config):
         description="Name of the processor, only where the model id does not tell the model family "
         "(application inference profiles, custom models).",
     )
+    max_cost_usd: float | None = Field(
+        default=None,
+        description="Refuse the batch, before anything is submitted, if it may cost more: the estimated input, and "
+        "every answer as long as max_tokens allows. Needs a price table (BEDROCK_BATCH_PRICES).",
+    )
 
     def check(self) -> None:
         """Check what can be checked without reading anything.
@@ -85,6 +90,8 @@ class BatchRequest(dg.Config):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise RequestError(f"{name} is {value}: it must be at least 1.")
+        if self.max_cost_usd is not None and not 0 < self.max_cost_usd < float("inf"):
+            raise RequestError(f"max_cost_usd is {self.max_cost_usd}: it must be a number of USD above 0.")
         if self.records_per_job > MAX_RECORDS_PER_JOB_QUOTA:
             raise RequestError(
                 f"max_records_per_job is {self.records_per_job}: Bedrock takes at most "

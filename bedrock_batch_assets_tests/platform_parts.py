@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 import dagster as dg
 
 from bedrock_batch_assets.assets.batch_job_outputs import batch_job_outputs
+from bedrock_batch_assets.assets.checks import CheckLimits
 from bedrock_batch_assets.assets.input_dataset import input_dataset
 from bedrock_batch_assets.assets.jsonl_chunks import jsonl_chunks
 from bedrock_batch_assets.assets.result_parts import result_parts
 from bedrock_batch_assets.assets.result_table import result_table
 from bedrock_batch_assets.jobs.on_demand import OnDemand
 from bedrock_batch_assets.jobs.service import BedrockBatchJobs
+from bedrock_batch_assets.prices import Prices
 from bedrock_batch_assets.processors.registry import Processors
 from bedrock_batch_assets.storage.resource import BatchStorage
 from bedrock_batch_assets_tests.local_aws_fixture import LocalAws
@@ -33,6 +35,8 @@ class Bench:
     jobs: BedrockBatchJobs
     on_demand: OnDemand = field(default_factory=lambda: OnDemand(requests_per_second=1000))
     processors: Processors = field(default_factory=Processors)
+    prices: Prices = field(default_factory=Prices)
+    check_limits: CheckLimits = field(default_factory=CheckLimits)
 
     @classmethod
     def create(cls, aws: LocalAws, instance: dg.DagsterInstance, **job_settings: object) -> "Bench":
@@ -62,7 +66,7 @@ class Bench:
 
     def chunk(self, key: str, *, resubmit: bool = False) -> dg.ExecuteInProcessResult:
         """Materialize the three assets of a chunk."""
-        config = {"ops": {"batch_job_outputs": {"config": {"resubmit": True}}}} if resubmit else {}
+        config: dict[str, object] = {"ops": {"batch_job_outputs": {"config": {"resubmit": True}}}} if resubmit else {}
         return self._run([jsonl_chunks, batch_job_outputs, result_parts], key, config)
 
     def chunks(self, batch: str) -> list[str]:
@@ -108,6 +112,8 @@ class Bench:
                 "jobs": self.jobs,
                 "on_demand": self.on_demand,
                 "processors": self.processors,
+                "prices": self.prices,
+                "check_limits": self.check_limits,
             },
             raise_on_error=False,
         )

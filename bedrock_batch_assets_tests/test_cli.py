@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from bedrock_batch_assets.cli import cli
 from bedrock_batch_assets.client.batch_status import BatchState, BatchStatus
 from bedrock_batch_assets.client.batches import Batches, BatchFailedError, Cancellation
+from bedrock_batch_assets.client.deletion import Deletion, StoredData
 from bedrock_batch_assets.client.webserver import UnreachableError
 from bedrock_batch_assets.local_platform import free_port
 
@@ -58,7 +59,7 @@ def test_help_needs_no_heavy_module() -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("command", ["launch", "status", "cancel", "download", "models"])
+@pytest.mark.parametrize("command", ["launch", "status", "cancel", "delete", "download", "models"])
 def test_each_command_tells_its_exit_codes(command: str) -> None:
     """The help of every command lists the exit codes."""
     text = _run(command, "--help").stdout
@@ -197,3 +198,36 @@ def test_cancel_tells_what_ended(monkeypatch: pytest.MonkeyPatch, outcome: Cance
     assert result.exit_code == code
     assert said in result.output
     assert json.loads(_run("cancel", "demo", "--json").stdout)["jobs"] == outcome.jobs
+
+
+def _deleting(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Something to delete; returns what was asked for, by `data`."""
+    plan = Deletion("demo", ["demo-00000"], data=[StoredData("s3://bucket/batch_inputs/demo/", "p", 2, 3_000)])
+    asked: list[bool] = []
+    monkeypatch.setattr("bedrock_batch_assets.client.deletion.plan_deletion", lambda *_: plan)
+    monkeypatch.setattr("bedrock_batch_assets.client.deletion.delete_batch", lambda *_, data: asked.append(data))
+    return asked
+
+
+def test_delete_says_what_it_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without --data nothing is asked, and what stays on S3 is told with its size."""
+    asked = _deleting(monkeypatch)
+    result = _run("delete", "demo")
+    assert (result.exit_code, asked) == (0, [False])
+    assert "s3://bucket/batch_inputs/demo/  2 objects, 3.0 kB" in result.stdout
+    assert "left on S3" in result.stdout
+    assert json.loads(_run("delete", "demo", "--json").stdout)["data_deleted"] is False
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer", "code", "deleted"),
+    [((), "n\n", 1, []), ((), "", 1, []), ((), "y\n", 0, [True]), (("--yes",), "", 0, [True])],
+)
+def test_data_is_deleted_only_when_a_person_says_so(
+    monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], answer: str, code: int, deleted: list[bool]
+) -> None:
+    """--data asks first, and takes no answer for a no; --yes is the answer."""
+    asked = _deleting(monkeypatch)
+    result = _run("delete", "demo", "--data", *arguments, stdin=answer)
+    assert (result.exit_code, asked) == (code, deleted)
+    assert "2 objects" in result.output

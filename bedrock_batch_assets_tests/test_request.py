@@ -102,6 +102,8 @@ REFUSED: list[tuple[dict[str, Any], type[BatchError], tuple[str, ...]]] = [
     ({"dataset_id": "a/b", "split": ""}, RequestError, ("split is empty",)),
     ({"s3_uri": "s3://data/topics.csv", "max_records_total": 0}, RequestError, ("max_records_total is 0",)),
     ({"s3_uri": "s3://data/topics.csv", "max_num_jobs": -1}, RequestError, ("max_num_jobs is -1",)),
+    ({"s3_uri": "s3://data/topics.csv", "max_cost_usd": -1}, RequestError, ("max_cost_usd is -1",)),
+    ({"s3_uri": "s3://data/topics.csv", "max_cost_usd": float("nan")}, RequestError, ("max_cost_usd is nan",)),
     ({"s3_uri": "s3://data/topics.csv", "max_records_per_job": 0}, RequestError, ("max_records_per_job is 0",)),
     ({"s3_uri": "s3://data/topics.csv", "max_records_per_job": 100_001}, RequestError, ("100001", "at most 100000")),
     ({"s3_uri": "s3://data/topics.csv", "name": "a_b"}, RequestError, ("'a_b'", "letters and digits")),

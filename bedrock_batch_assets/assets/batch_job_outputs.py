@@ -12,6 +12,7 @@ from pydantic import Field
 from bedrock_batch_assets.assets.reporting import asset_run
 from bedrock_batch_assets.chunk import Chunk
 from bedrock_batch_assets.errors import BatchError
+from bedrock_batch_assets.finished_jobs import is_told_finished
 from bedrock_batch_assets.jobs.chunk_answers import ChunkAnswers, first_wave
 from bedrock_batch_assets.jobs.on_demand import OnDemand
 from bedrock_batch_assets.jobs.service import BedrockBatchJobs
@@ -107,6 +108,7 @@ class _JobOwner:
             on_change=lambda state: context.log.info(f"Job {state.name}: {state.describe()}"),
             on_trouble=context.log.warning,
             clock=self.clock,
+            is_told_finished=lambda: is_told_finished(context.instance, arn),
         )
         return self.last_state
 

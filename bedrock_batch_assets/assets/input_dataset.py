@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from bedrock_batch_assets.assets.cost import CostForecast
 from bedrock_batch_assets.assets.reporting import asset_run, column_schema, preview
+from bedrock_batch_assets.jobs.service import BedrockBatchJobs
 from bedrock_batch_assets.partitions import batches, check_batch_key, chunk_key, chunks
+from bedrock_batch_assets.prices import Prices
 from bedrock_batch_assets.processors.base import BaseProcessor
 from bedrock_batch_assets.processors.registry import Processors, base_model_id
 from bedrock_batch_assets.request import BatchRequest
@@ -28,7 +31,12 @@ if TYPE_CHECKING:
     owners=["team:data-platform"],
 )
 def input_dataset(
-    context: dg.AssetExecutionContext, config: BatchRequest, storage: BatchStorage, processors: Processors
+    context: dg.AssetExecutionContext,
+    config: BatchRequest,
+    storage: BatchStorage,
+    jobs: BedrockBatchJobs,
+    processors: Processors,
+    prices: Prices,
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """The input table of a batch, read once from S3 or Hugging Face, checked against the prompt, stored as Parquet.
 
@@ -37,7 +45,8 @@ def input_dataset(
     """
     with asset_run(context) as key:
         batch = check_batch_key(key)
-        ingested = _ingest(batch, config, storage, processors)
+        cost = CostForecast(prices, jobs.minimum_records, config)
+        ingested = _ingest(batch, config, storage, processors, cost)
         manifest = ingested.manifest
         _register_chunks(context.instance, manifest)
         storage.write_manifest(storage.layout.batch_manifest(batch), manifest)
@@ -57,6 +66,7 @@ def input_dataset(
             "records_to_send": table.records_to_send,
             "skipped_rows": table.skipped_count,
             "estimated_input_tokens": table.estimated_input_tokens,
+            **cost.metadata,
             "preview": preview(table.preview),
             "sample_record": dg.MetadataValue.md(f"```json\n{table.sample_record}\n```"),
             VERSION_METADATA: manifest.version,
@@ -70,7 +80,9 @@ class _Ingested:
     table: "IngestedTable"
 
 
-def _ingest(batch: str, request: BatchRequest, storage: BatchStorage, processors: Processors) -> _Ingested:
+def _ingest(
+    batch: str, request: BatchRequest, storage: BatchStorage, processors: Processors, cost: CostForecast
+) -> _Ingested:
     from bedrock_batch_assets.ingest import ingest
     from bedrock_batch_assets.prompt_templates import get_prompt_template
     from bedrock_batch_assets.records.rendering import RecordRenderer
@@ -82,6 +94,7 @@ def _ingest(batch: str, request: BatchRequest, storage: BatchStorage, processors
     # A prompt for an embedding model is ignored, as it always was.
     wants_prompt = processor.kind == "text" and request.prompt_id is not None
     template = get_prompt_template(str(request.prompt_id)) if wants_prompt else None
+    cost.check_price()
     storage.objects.check_bucket()
     source = open_source(request, storage.client("s3"))
     renderer = RecordRenderer(processor, template, source.schema)
@@ -93,6 +106,7 @@ def _ingest(batch: str, request: BatchRequest, storage: BatchStorage, processors
             directory=Path(folder),
             previous_plan=_previous_plan(batch, request, storage),
         )
+        cost.check(table, processor)
         rows_key = storage.layout.rows(batch, table.digest)
         storage.objects.upload_file(table.parquet_path, rows_key)
     manifest = _manifest(batch, request, processor, name=name, table=table, rows_key=rows_key)

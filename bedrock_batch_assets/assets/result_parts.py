@@ -1,20 +1,26 @@
 """The chunk's rows with their answers."""
 
 import tempfile
+from collections import Counter
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import msgspec
 
+from bedrock_batch_assets.assets.cost import used_tokens
 from bedrock_batch_assets.assets.reporting import PREVIEW_ROWS, asset_run, preview
 from bedrock_batch_assets.chunk import Chunk
 from bedrock_batch_assets.errors import BatchError
 from bedrock_batch_assets.partitions import CROSSING, chunks
 from bedrock_batch_assets.processors.registry import Processors
-from bedrock_batch_assets.storage.manifests import OutputsManifest, PartSummary
+from bedrock_batch_assets.storage.manifests import JobCounts, OutputsManifest, PartSummary
 from bedrock_batch_assets.storage.resource import BatchStorage
+
+if TYPE_CHECKING:
+    from bedrock_batch_assets.records.joining import OutputJoin
 
 # Output files are read from front to back, so few and large requests are best.
 READ_AHEAD_BYTES = 8 << 20
@@ -49,6 +55,7 @@ def result_parts(
             **summary.statuses(),
             "input_tokens": summary.input_tokens,
             "output_tokens": summary.output_tokens,
+            **used_tokens(summary),
             "preview": preview(head),
         },
     )
@@ -61,10 +68,7 @@ def _join(chunk: Chunk, outputs: OutputsManifest, key: str) -> tuple[PartSummary
 
     storage = chunk.storage
     join = OutputJoin(chunk.renderer, chunk.entry.first_row, chunk.entry.row_count)
-    for wave, output in enumerate(outputs.outputs):
-        for name in storage.output_files(output.prefix):
-            with storage.objects.open_reader(name, read_ahead=READ_AHEAD_BYTES) as lines:
-                join.add_outputs(lines, wave)
+    used = _read_outputs(outputs, join, storage)
     head: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         path = Path(folder) / "part"
@@ -74,11 +78,31 @@ def _join(chunk: Chunk, outputs: OutputsManifest, key: str) -> tuple[PartSummary
             head.extend(joined.slice(0, PREVIEW_ROWS - len(head)).to_pylist())
             part.write(joined)
         stack.close()
-        account = join.summary
-        summary = PartSummary(
-            version=chunk.entry.version,
-            **{name: getattr(account, name) for name in PartSummary.__struct_fields__ if name != "version"},
-        )
+        summary = PartSummary(version=chunk.entry.version, **asdict(join.summary), **used)
         # The account travels with the part, so that the two cannot disagree.
         storage.objects.upload_file(path, key, metadata={"summary": msgspec.json.encode(summary).decode()})
     return summary, head
+
+
+def _read_outputs(outputs: OutputsManifest, join: "OutputJoin", storage: BatchStorage) -> dict[str, int]:
+    """Add all output files to the join. Returns the fields of `PartSummary` on what they hold and what was used."""
+    from bedrock_batch_assets.records.joining import OutputCounts
+
+    used: Counter[str] = Counter()
+    for wave, output in enumerate(outputs.outputs):
+        seen = OutputCounts()
+        for name in storage.output_files(output.prefix):
+            with storage.objects.open_reader(name, read_ahead=READ_AHEAD_BYTES) as lines:
+                seen += join.add_outputs(lines, wave)
+        counts = storage.job_counts(output)
+        if counts is None:
+            counts = JobCounts()
+        elif counts.processed_record_count is not None:
+            used["job_lines"] += seen.lines
+            used["job_records"] += counts.processed_record_count
+        kind = "on_demand" if output.arn is None else "batch"
+        # A job that was cut short may leave no manifest: then the tokens of its answers are what is known.
+        told = (counts.input_token_count, counts.output_token_count)
+        used[f"{kind}_input_tokens"] += seen.input_tokens if told[0] is None else told[0]
+        used[f"{kind}_output_tokens"] += seen.output_tokens if told[1] is None else told[1]
+    return dict(used)

@@ -5,24 +5,19 @@ from concurrent.futures import ThreadPoolExecutor
 
 import dagster as dg
 
+from bedrock_batch_assets.assets.checks import TABLE_CHECKS, CheckLimits, table_checks
+from bedrock_batch_assets.assets.cost import cost_metadata, used_tokens
 from bedrock_batch_assets.assets.reporting import asset_run
 from bedrock_batch_assets.errors import BatchError
 from bedrock_batch_assets.partitions import CROSSING, batches, chunk_key
+from bedrock_batch_assets.prices import Prices
+from bedrock_batch_assets.request import OutputFormat
 from bedrock_batch_assets.storage.manifests import BatchManifest, PartSummary, TableManifest, add_summaries
 from bedrock_batch_assets.storage.resource import BatchStorage
 from bedrock_batch_assets.tags import VERSION_METADATA
 
-_ROWS_ACCOUNTED_FOR = dg.AssetCheckSpec(
-    "rows_accounted_for",
-    asset="result_table",
-    description="Rows in = ok + error + truncated + skipped + missing.",
-    blocking=True,
-)
-BUILT_FROM_CURRENT_INPUT = dg.AssetCheckSpec(
-    "built_from_current_input",
-    asset="result_table",
-    description="The table was made from the batch's input as it is now.",
-)
+# What pyarrow reads of a file's end to find its footer.
+FOOTER_BYTES = 64 << 10
 
 
 @dg.asset(
@@ -31,9 +26,11 @@ BUILT_FROM_CURRENT_INPUT = dg.AssetCheckSpec(
     group_name="batch_inference",
     kinds={"parquet", "s3"},
     owners=["team:data-platform"],
-    check_specs=[_ROWS_ACCOUNTED_FOR, BUILT_FROM_CURRENT_INPUT],
+    check_specs=TABLE_CHECKS,
 )
-def result_table(context: dg.AssetExecutionContext, storage: BatchStorage) -> dg.MaterializeResult:  # type: ignore[type-arg]
+def result_table(
+    context: dg.AssetExecutionContext, storage: BatchStorage, prices: Prices, check_limits: CheckLimits
+) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """The input table with the model's answers, one file a chunk, in input order, with a summary of every row."""
     with asset_run(context) as key:
         batch = storage.batch_manifest(key)
@@ -47,7 +44,7 @@ def result_table(context: dg.AssetExecutionContext, storage: BatchStorage) -> dg
                 batch=batch.batch, version=batch.version, output_format=batch.output_format, parts=keys, total=total
             ),
         )
-    counted = sum(total.statuses().values())
+        file_rows = _file_rows(batch, keys, storage)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(batch.version),
         metadata={
@@ -56,24 +53,15 @@ def result_table(context: dg.AssetExecutionContext, storage: BatchStorage) -> dg
             **total.statuses(),
             "input_tokens": total.input_tokens,
             "output_tokens": total.output_tokens,
+            **used_tokens(total),
+            **cost_metadata(total, batch.model_id, prices),
             "parts": len(parts),
             "model": batch.model_id,
             "manifest": storage.uri(storage.layout.table_manifest(batch.batch)),
             VERSION_METADATA: batch.version,
             "rows_by_status": dg.MetadataValue.md(_status_table(total)),
         },
-        check_results=[
-            dg.AssetCheckResult(
-                check_name=_ROWS_ACCOUNTED_FOR.name,
-                passed=counted == total.rows == batch.row_count,
-                metadata={"rows_in": batch.row_count, "rows_out": total.rows, **total.statuses()},
-            ),
-            dg.AssetCheckResult(
-                check_name=BUILT_FROM_CURRENT_INPUT.name,
-                passed=True,
-                metadata={"batch": batch.batch, "built_from": batch.version, "input_is_now": batch.version},
-            ),
-        ],
+        check_results=table_checks(batch, parts, total, file_rows, check_limits),
     )
 
 
@@ -92,6 +80,22 @@ def _parts(batch: BatchManifest, storage: BatchStorage) -> list[PartSummary]:
             f"now: {_some(lacking)}. Materialize jsonl_chunks, batch_job_outputs and result_parts of these chunks."
         )
     return [part for part in found if part is not None]
+
+
+def _file_rows(batch: BatchManifest, keys: Sequence[str], storage: BatchStorage) -> list[int | None] | None:
+    """Rows by each part's own footer; CSV has none."""
+    from bedrock_batch_assets.storage.part_file import parquet_row_count
+
+    if batch.output_format is not OutputFormat.parquet:
+        return None
+    objects = storage.objects
+
+    def rows(key: str) -> int | None:
+        with objects.open_reader(key, read_ahead=FOOTER_BYTES) as file:
+            return parquet_row_count(file)
+
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        return list(pool.map(rows, keys))
 
 
 def _delete_surplus(batch: BatchManifest, keys: Sequence[str], storage: BatchStorage) -> None:

@@ -53,6 +53,9 @@ def checked_request(fields: Mapping[str, Any]) -> "tuple[str, BatchRequest]":
         # pydantic would take true for 1.
         if fields.get(name) is not None and type(fields[name]) is not int:
             raise RequestError(f"{name} is {json.dumps(fields[name])}: it must be a whole number.")
+    cost = fields.get("max_cost_usd")
+    if cost is not None and type(cost) not in {int, float}:
+        raise RequestError(f"max_cost_usd is {json.dumps(cost)}: it must be a number of USD.")
     # null in the file means "not given", as it did for the Step Functions input.
     given = {name: value for name, value in fields.items() if name != BATCH_FIELD and value is not None}
     try:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from bedrock_batch_assets.errors import BatchError, RequestError
 from bedrock_batch_assets.tags import BATCH_TAG
@@ -15,6 +15,8 @@ DEFAULT_URL = "http://127.0.0.1:3000"
 TIMEOUT_SECONDS = 60.0
 RUNS_PER_PAGE = 250
 BACKFILLS_PER_PAGE = 50
+# The webserver takes up to 5 ms for each on SQLite.
+PARTITIONS_PER_DELETE = 1_000
 
 # DagsterRunStatus: not ended yet. SUSPENDED waits on external work, without a process.
 ACTIVE_RUN_STATUSES = frozenset({"QUEUED", "NOT_STARTED", "MANAGED", "STARTING", "STARTED", "SUSPENDED", "CANCELING"})
@@ -178,6 +180,33 @@ class Webserver:
             return False
         _expect(result, "AddDynamicPartitionSuccess", f"Cannot add the partition {batch}")
         return True
+
+    def chunk_keys(self) -> list[str]:
+        """The chunk partitions of all batches."""
+        self.code_location()
+        data = self.query(_CHUNK_KEYS)
+        return list(data["assetNodeOrError"]["partitionKeys"])
+
+    def delete_partitions(self, kind: Literal["batches", "chunks"], keys: Sequence[str]) -> None:
+        """Delete partitions; those that are not there do no harm. Their events stay in Dagster's log."""
+        for start in range(0, len(keys), PARTITIONS_PER_DELETE):
+            some = list(keys[start : start + PARTITIONS_PER_DELETE])
+            variables = {"keys": some, "kind": kind, "repository": self.code_location().selector}
+            result = self.query(_DELETE_PARTITIONS, variables)["deleteDynamicPartitions"]
+            _expect(result, "DeleteDynamicPartitionsSuccess", f"Cannot delete partitions of {kind}")
+
+    def forget_version(self, asset: str, partitions: Sequence[str], why: str) -> None:
+        """Make the latest event of these partitions, where they have one, one that was made from nothing."""
+        known = list(self.materializations(asset, partitions))
+        for start in range(0, len(known), PARTITIONS_PER_DELETE):
+            params = {
+                "eventType": "ASSET_MATERIALIZATION",
+                "assetKey": {"path": [asset]},
+                "partitionKeys": known[start : start + PARTITIONS_PER_DELETE],
+                "description": why,
+            }
+            result = self.query(_REPORT_EVENT, {"params": params})["reportRunlessAssetEvents"]
+            _expect(result, "ReportRunlessAssetEventsSuccess", f"Cannot report events of {asset}")
 
     def launch_input(self, batch: str, config: Mapping[str, Any]) -> str:
         """Materialize `input_dataset` for the batch and return the run's id.
@@ -375,6 +404,33 @@ query Locations {
 _PARTITION_KEYS = """
 query BatchKeys {
   assetNodeOrError(assetKey: {path: ["input_dataset"]}) { ... on AssetNode { partitionKeys } }
+}
+"""
+
+_CHUNK_KEYS = """
+query ChunkKeys {
+  assetNodeOrError(assetKey: {path: ["jsonl_chunks"]}) { ... on AssetNode { partitionKeys } }
+}
+"""
+
+_DELETE_PARTITIONS = """
+mutation DeletePartitions($keys: [String!]!, $kind: String!, $repository: RepositorySelector!) {
+  deleteDynamicPartitions(partitionKeys: $keys, partitionsDefName: $kind, repositorySelector: $repository) {
+    __typename
+    ... on UnauthorizedError { message }
+    ... on PythonError { message }
+    ... on UnsupportedOperationError { message }
+  }
+}
+"""
+
+_REPORT_EVENT = """
+mutation ReportEvent($params: ReportRunlessAssetEventsParams!) {
+  reportRunlessAssetEvents(eventParams: $params) {
+    __typename
+    ... on UnauthorizedError { message }
+    ... on PythonError { message }
+  }
 }
 """
 

@@ -3,12 +3,16 @@
 The service refuses jobs of under 100 records, and InvokeModel has no idempotency token. So each record is claimed on
 S3 before it is sent and its answer is stored as soon as it is there. A record that was claimed by a process that died
 before the answer came may have been paid for, and is therefore not sent again; its row says so.
+
+Two processes can be at it at once, each sending what it claimed. The first that is done writes the output file and
+then takes the claims away; so who gets a claim looks for that file before sending. The other one adds its answers.
 """
 
 import threading
+import uuid
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -28,6 +32,7 @@ UNKNOWN_OUTCOME = (
     "sent on demand, but the process or the connection broke before the answer was stored; it may have been paid for, "
     "so it is not sent again"
 )
+_UNKNOWN_CODE = "Unknown"
 _LONGEST_BACKOFF_SECONDS = 30.0
 
 
@@ -81,6 +86,8 @@ class OnDemandPass:
     folder: str
     output_key: str
     clock: Clock
+    # Written into this pass's claims, which tells them from those of another process.
+    owner: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def run(self, records: Iterable[bytes], on_progress: Callable[[int, int], None]) -> None:
         """Answer the records and write the output file, unless it is there already.
@@ -89,10 +96,18 @@ class OnDemandPass:
             records: JSON lines with `recordId` and `modelInput`; kept in memory, so they should be few.
             on_progress: Told (answered, total) after each record.
         """
+        from bedrock_batch_assets.storage.objects import ObjectNotFoundError
+
         if self.objects.exists(self.output_key):
             return
         lines = [msgspec.json.decode(record) for record in records]
-        answered = self._stored_answers()
+        try:
+            answered = self._stored_answers()
+        except ObjectNotFoundError:
+            if self.objects.exists(self.output_key):
+                # Another process was done meanwhile, and took its claims and answers away.
+                return
+            raise
         todo = [line for line in lines if line["recordId"] not in answered]
         pace = _Pace(self.service.requests_per_second, self.clock)
         pool = ThreadPoolExecutor(max_workers=self.service.concurrency, thread_name_prefix="on-demand")
@@ -100,14 +115,14 @@ class OnDemandPass:
             futures = [pool.submit(self._answer, line, pace) for line in todo]
             for future in as_completed(futures):
                 answer = future.result()
-                answered[answer["recordId"]] = answer
-                on_progress(len(answered), len(lines))
+                if answer is not None:
+                    answered[answer["recordId"]] = answer
+                    on_progress(len(answered), len(lines))
         finally:
             # Calls in flight are paid for, so their answers are waited for and stored; no further ones begin.
             pace.stop()
             pool.shutdown(wait=True, cancel_futures=True)
-        output = b"".join(msgspec.json.encode(answered[line["recordId"]]) + b"\n" for line in lines)
-        self.objects.put_bytes(self.output_key, output, content_type="application/jsonl")
+        self._write_output([line["recordId"] for line in lines], answered)
         self.objects.delete_prefix(self.folder)
 
     def _stored_answers(self) -> dict[str, dict[str, Any]]:
@@ -122,17 +137,55 @@ class OnDemandPass:
             elif kind == "claims":
                 claims.add(record_id)
         for record_id in claims - set(answers):
-            answers[record_id] = _error_line(record_id, "Unknown", UNKNOWN_OUTCOME)
+            answers[record_id] = _error_line(record_id, _UNKNOWN_CODE, UNKNOWN_OUTCOME)
         return answers
 
-    def _answer(self, line: Mapping[str, Any], pace: "_Pace") -> dict[str, Any]:
+    def _write_output(self, order: list[str], answered: dict[str, dict[str, Any]]) -> None:
+        """Write the output file, or add to it what another process did not know when it wrote it."""
+        from bedrock_batch_assets.storage.objects import ObjectNotFoundError
+
+        for record_id in [name for name in order if _is_unknown(answered.get(name))]:
+            try:
+                stored = self.objects.get_bytes(f"{self.folder}answers/{record_id}")
+            except ObjectNotFoundError:
+                continue
+            answered[record_id] = msgspec.json.decode(stored)
+        if all(name in answered for name in order) and self.objects.put_new(
+            self.output_key, _lines(answered, order), content_type="application/jsonl"
+        ):
+            return
+        before = self.objects.get_bytes(self.output_key)
+        known = {line["recordId"]: line for line in map(msgspec.json.decode, before.splitlines())}
+        known |= {name: line for name, line in answered.items() if name in order and _is_unknown(known.get(name))}
+        after = _lines(known, order)
+        if after != before:
+            self.objects.put_bytes(self.output_key, after, content_type="application/jsonl")
+
+    def _answer(self, line: Mapping[str, Any], pace: "_Pace") -> dict[str, Any] | None:
+        """Claim a record, send it, and store the answer. None where another process has ended the pass."""
         record_id = line["recordId"]
         pace.wait()
-        if not self.objects.put_new(f"{self.folder}claims/{record_id}", b""):
-            return _error_line(record_id, "Unknown", UNKNOWN_OUTCOME)
+        if not self._claim(record_id):
+            return _error_line(record_id, _UNKNOWN_CODE, UNKNOWN_OUTCOME)
+        if self.objects.exists(self.output_key):
+            # The claim was free because all claims were taken away.
+            return None
         answer = self._send(line, pace)
         self.objects.put_bytes(f"{self.folder}answers/{record_id}", msgspec.json.encode(answer))
         return answer
+
+    def _claim(self, record_id: str) -> bool:
+        """Claim a record. False where another process has."""
+        from bedrock_batch_assets.storage.objects import ObjectNotFoundError
+
+        key = f"{self.folder}claims/{record_id}"
+        if self.objects.put_new(key, self.owner.encode()):
+            return True
+        # boto3 repeats a write whose answer was lost, and is then told that the object is there: by its own first try.
+        try:
+            return self.objects.get_bytes(key) == self.owner.encode()
+        except ObjectNotFoundError:
+            return False
 
     def _send(self, line: Mapping[str, Any], pace: "_Pace") -> dict[str, Any]:
         from botocore.exceptions import BotoCoreError, ClientError
@@ -147,7 +200,7 @@ class OnDemandPass:
                 self.clock.sleep(self.clock.backoff(attempt, _LONGEST_BACKOFF_SECONDS))
                 pace.wait()
             except BotoCoreError:
-                return _error_line(record_id, "Unknown", UNKNOWN_OUTCOME)
+                return _error_line(record_id, _UNKNOWN_CODE, UNKNOWN_OUTCOME)
             else:
                 return {"recordId": record_id, "modelOutput": output}
         raise AssertionError("the last try returns")
@@ -181,6 +234,14 @@ class _Pace:
 def _refused_line(record_id: str, error: "ClientError") -> dict[str, Any]:
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400)
     return _error_line(record_id, status, error_message(error) or error_code(error))
+
+
+def _is_unknown(line: Mapping[str, Any] | None) -> bool:
+    return line is None or (line.get("error") or {}).get("errorCode") == _UNKNOWN_CODE
+
+
+def _lines(answers: Mapping[str, Mapping[str, Any]], order: Iterable[str]) -> bytes:
+    return b"".join(msgspec.json.encode(answers[name]) + b"\n" for name in order)
 
 
 def _error_line(record_id: str, code: int | str, message: str) -> dict[str, Any]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mypy_boto3_bedrock import BedrockClient
 
 ROLE_ARN_VARIABLE = "BEDROCK_BATCH_ROLE_ARN"
+EVENT_QUEUE_VARIABLE = "BEDROCK_BATCH_EVENT_QUEUE_URL"
 
 
 class BedrockBatchJobs(AwsConnection):
@@ -48,6 +49,11 @@ class BedrockBatchJobs(AwsConnection):
         ge=0,
         le=20,
         description="How often records are asked for again that failed for the moment or never came back.",
+    )
+    event_queue_url: str = Field(
+        default="",
+        description="SQS queue that an EventBridge rule fills with the jobs' state changes "
+        f"({EVENT_QUEUE_VARIABLE}). Its messages are deleted when they are read. Without it jobs are polled.",
     )
     max_poll_seconds: float = Field(default=60.0, gt=0, description="Longest wait between two looks at one job.")
 

@@ -16,6 +16,8 @@ from bedrock_batch_assets.jobs.state import JobState
 # A job can be unknown for a while after Create: the Terraform provider allows its first Get 5 minutes.
 NOT_FOUND_GRACE_SECONDS = 300.0
 MIN_POLL_SECONDS = 1.0
+# How often a sleeping run listens for word that its job has finished: a read of Dagster's database each time.
+LISTEN_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,13 @@ def wait_until_finished(
     on_change: Callable[[JobState], None],
     on_trouble: Callable[[str], None],
     clock: Clock,
+    is_told_finished: Callable[[], bool] = lambda: False,
 ) -> JobState:
     """Look at a job until it has finished, however long that takes, and return its last state.
 
     Throttling, server errors and broken connections only slow it down. `on_change` is called for each new status,
-    not for each look, and `on_trouble` once for each run of failing looks.
+    not for each look, and `on_trouble` once for each run of failing looks. `is_told_finished` says whether somebody
+    else has seen the job finished: then the next look comes at once. It may be wrong, or never say so.
 
     Raises:
         ConfigurationError: Access is denied.
@@ -62,6 +66,7 @@ def wait_until_finished(
     started = clock.now()
     status: str | None = None
     failures = 0
+    told = False
     while True:
         try:
             state = jobs.get(arn)
@@ -81,4 +86,21 @@ def wait_until_finished(
             on_change(state)
         if state.finished:
             return state
-        clock.sleep(poll_seconds(clock.now() - started, jobs.max_poll_seconds, clock.random()))
+        seconds = poll_seconds(clock.now() - started, jobs.max_poll_seconds, clock.random())
+        if told:
+            # The look that the word led to found the job unfinished, so the word is ahead of the service's answer.
+            clock.sleep(seconds)
+            told = False
+        else:
+            told = _sleep_until_told(clock, seconds, is_told_finished)
+
+
+def _sleep_until_told(clock: Clock, seconds: float, is_told_finished: Callable[[], bool]) -> bool:
+    """Sleep, listening meanwhile. Returns whether there was word before the time was over."""
+    end = clock.now() + seconds
+    while (left := end - clock.now()) > LISTEN_SECONDS:
+        clock.sleep(LISTEN_SECONDS)
+        if is_told_finished():
+            return True
+    clock.sleep(max(0.0, left))
+    return False

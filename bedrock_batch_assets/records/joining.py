@@ -79,6 +79,23 @@ class JoinSummary:
     output_tokens: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class OutputCounts:
+    """What one output file holds: lines that are not blank, and the tokens of every answer in them."""
+
+    lines: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+    def __add__(self, other: OutputCounts) -> OutputCounts:
+        """The counts of two files together."""
+        return OutputCounts(
+            self.lines + other.lines,
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+        )
+
+
 class OutputJoin:
     """Joins the output files of one chunk to its rows, on the record id.
 
@@ -112,7 +129,7 @@ class OutputJoin:
         self._reasons: dict[str | None, bytes] = {None: b""}
         self._counts = {field.name: 0 for field in fields(JoinSummary) if field.name != "rows"}
 
-    def add_outputs(self, source: BinaryReader | Iterable[bytes], wave: int = 0) -> None:
+    def add_outputs(self, source: BinaryReader | Iterable[bytes], wave: int = 0) -> OutputCounts:
         """Read one output file.
 
         A record may occur in several lines and files. A whole answer beats a truncated one, and that beats an error;
@@ -121,9 +138,17 @@ class OutputJoin:
         Args:
             source: A binary file, or its content in blocks.
             wave: 0 for the chunk's first job, 1 for the job that re-sent the records that it failed, and so on.
+
+        Returns:
+            What the file holds, whether or not it counts for a row.
         """
         first_row, row_count, counts = self._first_row, self._row_count, self._counts
+        lines = input_tokens = output_tokens = 0
         for record in self._parser.parse(source):
+            lines += 1
+            if (answer := record.answer) is not None:
+                input_tokens += answer.input_tokens or 0
+                output_tokens += answer.output_tokens or 0
             row = row_of(record.record_id)
             if record.corrupt:
                 counts["corrupt_lines"] += 1
@@ -132,6 +157,7 @@ class OutputJoin:
                 counts["unknown_record_ids"] += not record.corrupt
                 continue
             self._keep(row - first_row, record, wave)
+        return OutputCounts(lines, input_tokens, output_tokens)
 
     def join(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The next rows of the chunk, with the answers' columns after their own.

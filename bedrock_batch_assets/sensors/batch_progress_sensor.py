@@ -5,7 +5,7 @@ import msgspec
 from dagster import AssetKey, DagsterInstance
 from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES, BulkActionsFilter
 
-from bedrock_batch_assets.assets.result_table import BUILT_FROM_CURRENT_INPUT
+from bedrock_batch_assets.assets.checks import BUILT_FROM_CURRENT_INPUT
 from bedrock_batch_assets.errors import BatchError
 from bedrock_batch_assets.partitions import chunk_key, split_chunk_key
 from bedrock_batch_assets.sensors.asset_events import (

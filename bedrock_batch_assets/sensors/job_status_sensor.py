@@ -1,6 +1,11 @@
-"""Shows in the UI how far the jobs are: one sweep over the service's list a tick, whatever the number of jobs."""
+"""Shows in the UI how far the jobs are: at most one sweep over the service's list a tick, whatever the number of jobs.
+
+Where there is a queue of state-change events, they say when to sweep. Since events can be lost, there is a sweep now
+and then without any.
+"""
 
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -8,6 +13,8 @@ import msgspec
 from dagster import AssetKey
 
 from bedrock_batch_assets.errors import BatchError
+from bedrock_batch_assets.finished_jobs import tell_finished
+from bedrock_batch_assets.jobs.events import JobEvent, drain_events
 from bedrock_batch_assets.jobs.naming import JobName
 from bedrock_batch_assets.jobs.service import BedrockBatchJobs
 from bedrock_batch_assets.jobs.state import JobState
@@ -20,6 +27,10 @@ LONGEST_LIFE = timedelta(days=9)
 MARGIN = timedelta(minutes=5)
 # Of the tick's 60 s; Dagster's own polling sensors leave 20 s as well.
 TICK_BUDGET_SECONDS = 40.0
+# Of a tick, for reading events. The rest is for the sweep that they lead to.
+EVENTS_BUDGET_SECONDS = 5.0
+# With events: a minute between sweeps without one, at a tick each 10 s.
+TICKS_PER_SWEEP = 6
 # An event costs about 10 ms of the daemon's time.
 MAX_OBSERVATIONS = 500
 
@@ -31,6 +42,8 @@ class Cursor(msgspec.Struct):
     seen: dict[str, tuple[str, int]] = {}
     # Jobs of cancelled runs that have ended: nothing more to do for them.
     ended: list[str] = []
+    # Ticks without a sweep since the last one.
+    quiet_ticks: int = 0
 
 
 @dg.sensor(
@@ -54,8 +67,12 @@ def job_status_sensor(context: dg.SensorEvaluationContext, jobs: BedrockBatchJob
     canceled = canceled_jobs(instance)
     watched = owned | {arn: chunk for arn, chunk in canceled.items() if arn not in cursor.ended}
     ended = [arn for arn in cursor.ended if arn in canceled]
+    events = hear_events(context, jobs, owned) if jobs.event_queue_url else None
     if not watched:
         return dg.SensorResult(cursor=encode_cursor(Cursor(ended=ended)), skip_reason="No job in flight.")
+    if not is_time_to_look(cursor, owned, watched, events):
+        quiet = Cursor(since=cursor.since, seen=cursor.seen, ended=ended, quiet_ticks=cursor.quiet_ticks + 1)
+        return dg.SensorResult(cursor=encode_cursor(quiet), skip_reason=f"{len(owned)} jobs in flight, no event.")
     try:
         states = sweep(jobs, watched, cursor.since, time.monotonic() + TICK_BUDGET_SECONDS)
         for state in stop_orphans(jobs, states, canceled):
@@ -64,6 +81,7 @@ def job_status_sensor(context: dg.SensorEvaluationContext, jobs: BedrockBatchJob
         return dg.SkipReason(str(error))
     mine = [state for state in states if state.arn in owned]
     changed = [state for state in mine if cursor.seen.get(state.job_id) != _report(state)][:MAX_OBSERVATIONS]
+    tell_finished(instance, [state.arn for state in changed if state.finished])
     submitted = [state.submitted_at for state in states if state.submitted_at is not None]
     # A job that a run attached to can be older than all that were seen before: then the next sweep looks at all.
     since = min(submitted) - MARGIN if submitted and len(states) == len(watched) else None
@@ -75,6 +93,44 @@ def job_status_sensor(context: dg.SensorEvaluationContext, jobs: BedrockBatchJob
         cursor=encode_cursor(Cursor(since=since, seen=seen, ended=ended)),
         skip_reason=f"{len(mine)} jobs in flight, {len(changed)} changed.",
     )
+
+
+def hear_events(
+    context: dg.SensorEvaluationContext, jobs: BedrockBatchJobs, owned: Mapping[str, str]
+) -> list[JobEvent] | None:
+    """Read the events that are there, and leave word to the runs whose jobs have finished.
+
+    Returns:
+        The events, also of jobs that are not ours; None where the queue cannot be read, and each tick has to sweep.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    heard: list[JobEvent] = []
+
+    def handle(events: list[JobEvent]) -> None:
+        tell_finished(context.instance, [event.arn for event in events if event.finished and event.arn in owned])
+        heard.extend(events)
+
+    def complain(text: str) -> None:
+        context.log.warning(f"A message in the event queue is no state change of a job, and was deleted: {text}")
+
+    try:
+        drain_events(jobs, handle, complain, deadline=time.monotonic() + EVENTS_BUDGET_SECONDS)
+    except (BatchError, ClientError, BotoCoreError) as error:
+        context.log.error(f"The event queue cannot be read, so jobs are polled: {error}")
+        return None
+    return heard
+
+
+def is_time_to_look(
+    cursor: Cursor, owned: Mapping[str, str], watched: Mapping[str, str], events: list[JobEvent] | None
+) -> bool:
+    """Whether this tick sweeps: an event brought news, a job is new or has to be stopped, or it is time anyway."""
+    if events is None or cursor.quiet_ticks + 1 >= TICKS_PER_SWEEP or watched.keys() - owned.keys():
+        return True
+    reported = {arn: cursor.seen.get(arn.rsplit("/", 1)[-1], ("", 0))[0] for arn in owned}
+    # Events come in any order, so each is compared and not only a job's last one.
+    return "" in reported.values() or any(reported.get(event.arn, event.status) != event.status for event in events)
 
 
 def _report(state: JobState) -> tuple[str, int]:

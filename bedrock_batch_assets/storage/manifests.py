@@ -66,8 +66,21 @@ class OutputsManifest(msgspec.Struct, frozen=True, kw_only=True):
     outputs: list[JobOutput]
 
 
+class JobCounts(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What a job's own manifest (`manifest.json.out`) counts; the service may leave any of it out."""
+
+    processed_record_count: int | None = None
+    input_token_count: int | None = None
+    output_token_count: int | None = None
+
+
 class PartSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """The row account of one part of the result table. Counts are rows, but for lines and tokens."""
+    """The row account of one part of the result table. Counts are rows, but for lines and tokens.
+
+    `input_tokens` and `output_tokens` are sums of the columns. The tokens that were used, by what they cost, are those
+    of `batch_…` (as the jobs' manifests count them) and `on_demand_…`: answers that a later wave replaced were paid
+    for too. `job_lines` are the output lines of jobs that have a manifest, `job_records` what these say was processed.
+    """
 
     version: str
     rows: int
@@ -81,6 +94,12 @@ class PartSummary(msgspec.Struct, frozen=True, kw_only=True):
     unknown_record_ids: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
+    batch_input_tokens: int = 0
+    batch_output_tokens: int = 0
+    on_demand_input_tokens: int = 0
+    on_demand_output_tokens: int = 0
+    job_lines: int = 0
+    job_records: int = 0
 
     def statuses(self) -> dict[str, int]:
         """Rows by `record_status`."""

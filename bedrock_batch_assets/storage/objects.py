@@ -90,15 +90,16 @@ class ObjectStore:
                 Bucket=self.bucket, Key=key, Body=data, **self._write_arguments(content_type, metadata)
             )
 
-    def put_new(self, key: str, data: bytes) -> bool:
+    def put_new(self, key: str, data: bytes, *, content_type: str | None = None) -> bool:
         """Write an object where there is none. False, and nothing written, where there is one already.
 
         S3 decides (`If-None-Match: *`, Amazon S3 User Guide, "Conditional writes"), so of two writers one succeeds.
+        False can also mean that this very write is there already, where its answer was lost and boto3 repeated it.
         """
         try:
             with s3_errors_explained("s3:PutObject", self.bucket, key):
                 self.client.put_object(
-                    Bucket=self.bucket, Key=key, Body=data, IfNoneMatch="*", **self._write_arguments(None, None)
+                    Bucket=self.bucket, Key=key, Body=data, IfNoneMatch="*", **self._write_arguments(content_type, None)
                 )
         except ObjectChangedError:
             return False

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 from bedrock_batch_assets.request import OutputFormat
 
@@ -47,6 +47,22 @@ class PartFile:
         import pyarrow.parquet
 
         return pyarrow.parquet.ParquetWriter(self._path, schema, compression="zstd")
+
+
+def parquet_row_count(file: BinaryIO) -> int | None:
+    """Rows that the footer of a Parquet file counts; None where it has no footer that can be read.
+
+    Args:
+        file: Seekable; only its end is read.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    try:
+        rows: int = pyarrow.parquet.read_metadata(file).num_rows
+    except pa.ArrowInvalid:
+        return None
+    return rows
 
 
 def _flat(batch: "pa.RecordBatch") -> "pa.RecordBatch":

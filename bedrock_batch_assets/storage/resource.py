@@ -12,6 +12,7 @@ from bedrock_batch_assets.storage.layout import Layout
 from bedrock_batch_assets.storage.manifests import (
     BatchManifest,
     ChunkManifest,
+    JobCounts,
     JobOutput,
     OutputsManifest,
     PartSummary,
@@ -111,18 +112,25 @@ class BatchStorage(AwsConnection):
         return sorted(info.key for info in self.objects.list(key) if info.key.endswith(".jsonl.out"))
 
     def job_tokens(self, outputs: list[JobOutput]) -> dict[str, int]:
-        """Tokens that the jobs' own manifests (`manifest.json.out`) say were used; on-demand passes have none."""
-        from bedrock_batch_assets.storage.objects import ObjectNotFoundError, parse_s3_uri
-
+        """Tokens that the jobs' own manifests say were used; on-demand passes have none."""
         total = {"input_tokens": 0, "output_tokens": 0}
         for output in outputs:
-            try:
-                found = self.objects.get_json(parse_s3_uri(output.prefix)[1] + "manifest.json.out")
-            except (ObjectNotFoundError, ValueError):
-                continue
-            total["input_tokens"] += found.get("inputTokenCount") or 0
-            total["output_tokens"] += found.get("outputTokenCount") or 0
+            found = self.job_counts(output) or JobCounts()
+            total["input_tokens"] += found.input_token_count or 0
+            total["output_tokens"] += found.output_token_count or 0
         return total
+
+    def job_counts(self, output: JobOutput) -> JobCounts | None:
+        """What the job's own manifest counts; None where there is none that can be read, as for on-demand passes."""
+        from bedrock_batch_assets.storage.objects import ObjectNotFoundError, parse_s3_uri
+
+        if output.arn is None:
+            return None
+        try:
+            found = self.objects.get_bytes(parse_s3_uri(output.prefix)[1] + "manifest.json.out")
+            return msgspec.json.decode(found, type=JobCounts)
+        except (ObjectNotFoundError, msgspec.DecodeError):
+            return None
 
     def write_manifest(self, key: str, manifest: msgspec.Struct) -> None:
         """Store a manifest at `key`."""

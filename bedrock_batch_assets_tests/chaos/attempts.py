@@ -5,6 +5,8 @@ that the schedule names. What runs are the functions behind the assets, with a c
 Dagster would take ten times as long as the work.
 """
 
+import inspect
+import itertools
 import os
 import signal
 import sys
@@ -13,7 +15,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +114,7 @@ class _Log:
 class _Context:
     partition_keys: list[str]
     log: _Log
+    retry_number: int = 0
     instance: _Instance = field(default_factory=_Instance)
     run: _Run = field(default_factory=lambda: _Run(str(os.getpid())))
 
@@ -147,7 +150,7 @@ class Attempt:
             os.close(reading)
             code = _BROKEN
             try:
-                code = _work(task, first, crash, trigger, log, lambda text: os.write(writing, text.encode()) and None)
+                code = _work(task, first, crash, trigger, log, lambda text: os.write(writing, text.encode()))
             finally:
                 # No handlers, no buffers of the parent.
                 os._exit(code)
@@ -189,39 +192,35 @@ class Outcome:
 
 
 def _work(
-    task: Task, first: int, crash: Crash | None, trigger: Trigger, log: Path, tell: Callable[[str], None]
+    task: Task, first: int, crash: Crash | None, trigger: Trigger, log: Path, tell: Callable[[str], object]
 ) -> int:
     trigger.set(crash)
     context = _Context([task.partition], _Log(log))
     for step in task.steps[first:]:
-        policy = _ASSETS[step].op.retry_policy
-        for retries_left in range(policy.max_retries if policy else 0, -1, -1):
-            try:
-                _materialize(step, context, task)
-            except dg.Failure as failure:
-                # It does not allow retries.
-                tell(f"!{step}: {failure.description}")
-                return _REFUSED
-            except Exception:
-                context.log.info(f"{step} broke: {traceback.format_exc()}")
-                if retries_left:
-                    continue
-                tell(f"!{step}: {traceback.format_exc()}")
-                return _BROKEN
-            tell(".")
-            break
+        try:
+            _materialize(step, context, task)
+        except dg.Failure as failure:
+            tell(f"!{step}: {failure.description}")
+            return _REFUSED
+        except Exception:  # noqa: BLE001  # whatever it is, the parent is told
+            tell(f"!{step}: {traceback.format_exc()}")
+            return _BROKEN
+        tell(".")
     return _DONE
 
 
 def _materialize(step: str, context: _Context, task: Task) -> None:
     function: Any = _ASSETS[step].op.compute_fn.decorated_fn  # type: ignore[union-attr]
-    resources = task.resources
-    storage, processors = resources["storage"], resources["processors"]
-    if step == "input_dataset":
-        function(context, BatchRequest(**task.request), storage, processors)
-    elif step == "batch_job_outputs":
-        function(context, JobConfig(), storage, resources["jobs"], resources["on_demand"], processors)
-    elif step == "result_table":
-        function(context, storage)
-    else:
-        function(context, storage, processors)
+    config = BatchRequest(**task.request) if step == "input_dataset" else JobConfig()
+    given = {"context": context, "config": config, **task.resources}
+    arguments = {name: given[name] for name in inspect.signature(function).parameters}
+    for retry in itertools.count():
+        try:
+            function(**arguments | {"context": replace(context, retry_number=retry)})
+        except dg.RetryRequested as request:
+            # As Dagster does it.
+            if retry == request.max_retries:
+                raise
+            time.sleep(request.seconds_to_wait or 0)
+        else:
+            return

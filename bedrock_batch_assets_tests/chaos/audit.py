@@ -7,38 +7,21 @@ the stand-in's ledger, what was answered from the files that the service wrote, 
 import csv
 import hashlib
 import io
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from bedrock_batch_assets.local_aws.ledger import canonical
+from bedrock_batch_assets_tests.chaos.report import Account
 from bedrock_batch_assets_tests.local_aws_fixture import LocalAws
 
 TEXT_COLUMN = "topic"
 ID_COLUMN = "id"
 HEADER = (ID_COLUMN, TEXT_COLUMN)
 MAY_HAVE_BEEN_PAID = "may have been paid"
-
-
-@dataclass
-class Account:
-    """What is wrong with a batch; nothing, where all are empty.
-
-    Attributes:
-        billed_twice: Records that were billed although an earlier ask had answered them, or was still on its way.
-        rows_lost: Rows of the input that the table lacks.
-        rows_doubled: Rows that the table has too often.
-        wrong: Anything else: order, columns, a status that the ledger contradicts, an answer that did not arrive.
-        unknown: Rows whose on-demand answer was lost with its process or connection. Not wrong by itself.
-    """
-
-    billed_twice: list[str] = field(default_factory=list)
-    rows_lost: list[str] = field(default_factory=list)
-    rows_doubled: list[str] = field(default_factory=list)
-    wrong: list[str] = field(default_factory=list)
-    unknown: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -56,7 +39,7 @@ class _Books:
 
 def source_rows(seed: int, count: int, empty: frozenset[int]) -> list[tuple[str, str]]:
     """Rows of an input table: id and text, all of them different but for the empty ones."""
-    return [(f"{row:04d}", "" if row in empty else f"topic {seed}/{row}") for row in range(count)]
+    return [(f"{row:04d}", "" if row in empty else f"topic {seed}/{row}.") for row in range(count)]
 
 
 def csv_of(rows: Sequence[tuple[str, str]]) -> bytes:
@@ -86,7 +69,7 @@ def _read_books(aws: LocalAws, bucket: str, batch: str) -> _Books:
             record = json.loads(line)
             digests[record["recordId"]] = hashlib.sha256(canonical(record["modelInput"])).hexdigest()
             texts[record["recordId"]] = json.dumps(record["modelInput"])
-    jobs = [job for job in aws.jobs() if job["name"].rpartition("-")[0].startswith(f"{batch}-")]
+    jobs = [job for job in aws.jobs() if job["name"].startswith(f"{batch}-")]
     outputs = aws.read_outputs(f"s3://{bucket}/batch_outputs_json/{batch}/")
     by_digest = {digest: record for record, digest in digests.items()}
     bills: dict[str, list[str]] = {}
@@ -131,7 +114,7 @@ def _check_bills(books: _Books, account: Account) -> None:
     for record in {*books.bills, *books.on_demand}:
         arns = sorted(books.bills.get(record, []), key=lambda arn: order[arn])
         account.billed_twice += [f"{record}: twice in one job" for _ in range(len(arns) - len(set(arns)))]
-        for earlier, later in zip(arns, arns[1:], strict=False):
+        for earlier, later in itertools.pairwise(arns):
             if record in books.answers.get(earlier, {}):
                 account.billed_twice.append(f"{record}: again, after {by_arn[earlier]['name']} had answered it")
             elif (by_arn[earlier]["endTime"] or float("inf")) > by_arn[later]["submitTime"]:

@@ -5,14 +5,15 @@ second. Nothing else changes: clocks, threads and sockets are the real ones.
 """
 
 import time
+from typing import SupportsIndex
 
 FACTOR = 50.0
 
 real_sleep = time.sleep
 
 
-def _hurried_sleep(seconds: float) -> None:
-    real_sleep(seconds / FACTOR)
+def _hurried_sleep(seconds: float | SupportsIndex) -> None:
+    real_sleep(float(seconds) / FACTOR)
 
 
 time.sleep = _hurried_sleep

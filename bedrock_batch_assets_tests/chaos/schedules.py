@@ -1,8 +1,7 @@
 """Random schedules of what goes wrong, each drawn from one number, so that it can be drawn again."""
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 HAIKU = "anthropic.claude-3-haiku-20240307-v1:0"
@@ -78,11 +77,6 @@ class Schedule:
         return sum(map(len, crashes)) + len(self.input_crashes) + len(self.table_crashes)
 
     @property
-    def failed_jobs(self) -> int:
-        """Jobs that the service fails, at most: a person has to ask for their chunks again."""
-        return sum(ending["count"] for ending in self.settings["job_endings"] if ending["status"] == "Failed")
-
-    @property
     def lost_on_demand_answers(self) -> int:
         """On-demand answers that connections lose, at most."""
         return sum(
@@ -106,13 +100,12 @@ class Schedule:
 class _Draw:
     random: random.Random
     on_demand: bool
-    operations: Sequence[str] = field(default=())
 
     def crash(self) -> Crash:
         pick = self.random
         when: Literal["before", "after"] = pick.choice(("before", "after"))
         if pick.random() < 0.45:
-            return Crash("*", pick.randint(1, 60 if self.on_demand else 40), when)
+            return Crash("*", pick.randint(1, 80 if self.on_demand else 40), when)
         if self.on_demand and pick.random() < 0.7:
             operation = pick.choice(("InvokeModel", "Converse", "PutObject", "DeleteObjects"))
             return Crash(operation, pick.randint(1, 60 if operation == "PutObject" else 40), when)
@@ -174,13 +167,11 @@ def draw(seed: int) -> Schedule:
     pick = random.Random(f"protocol {seed}")
     on_demand = pick.random() < 0.25
     two_chunks = not on_demand and pick.random() < 0.4
-    row_count = pick.randint(5, 95) if on_demand else pick.randint(200, 260) if two_chunks else pick.randint(100, 240)
+    row_count = pick.randint(10, 40) if on_demand else pick.randint(200, 230) if two_chunks else pick.randint(100, 160)
     chunk_count = 2 if two_chunks else 1
     drawing = _Draw(pick, on_demand)
     empty = frozenset(pick.sample(range(row_count), pick.choice((0, 0, 1, 5)) if row_count > 105 or on_demand else 0))
-    launches = [
-        Launch(chunk, crashes=drawing.crashes(4), afresh=pick.random() < 0.3) for chunk in range(chunk_count)
-    ]
+    launches = [Launch(chunk, crashes=drawing.crashes(4), afresh=pick.random() < 0.3) for chunk in range(chunk_count)]
     if pick.random() < 0.3:
         # A second launch of a chunk while the first one is at work.
         launches.append(

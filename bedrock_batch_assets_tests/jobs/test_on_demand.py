@@ -30,10 +30,18 @@ def objects(local_aws: LocalAws) -> ObjectStore:
     return ObjectStore(local_aws.client("s3"), local_aws.create_bucket())
 
 
-def run(objects: ObjectStore, records: list[bytes]) -> dict[str, dict[str, Any]]:
-    service = OnDemand(requests_per_second=500, tries=4)
+def new_pass(objects: ObjectStore, service: OnDemand | None = None) -> OnDemandPass:
+    service = service or OnDemand(requests_per_second=500, tries=4)
     clock = Clock(sleep=lambda _: None, random=lambda: 0.5)
-    OnDemandPass(service, objects, HAIKU, "InvokeModel", FOLDER, OUTPUT, clock).run(records, lambda *_: None)
+    return OnDemandPass(service, objects, HAIKU, "InvokeModel", FOLDER, OUTPUT, clock)
+
+
+def run(objects: ObjectStore, records: list[bytes]) -> dict[str, dict[str, Any]]:
+    new_pass(objects).run(records, lambda *_: None)
+    return written(objects)
+
+
+def written(objects: ObjectStore) -> dict[str, dict[str, Any]]:
     lines = [msgspec.json.decode(line) for line in objects.get_bytes(OUTPUT).splitlines()]
     return {line["recordId"]: line for line in lines}
 
@@ -91,3 +99,34 @@ def test_a_refused_record_is_an_error_line_and_stops_nobody(local_aws: LocalAws,
     assert answers["r0000000001"]["error"]["errorCode"] == 400
     assert answers["r0000000001"]["error"]["errorMessage"]
     assert "modelOutput" in answers["r0000000002"]
+
+
+class Interrupting(OnDemand):
+    """Lets another pass over the same records go through, from start to end, while this one has one call in flight."""
+
+    concurrency: int = 1
+
+    def invoke(self, model_id: str, invocation_type: Any, body: dict[str, Any]) -> Any:
+        content = body["messages"][0]["content"]
+        if content.endswith("number 0."):
+            store = ObjectStore(self.client("s3"), "data")
+            run(store, [record(index) for index in range(6)])
+        return super().invoke(model_id, invocation_type, body)
+
+
+def test_a_pass_that_another_one_overtakes_pays_for_nothing_again(local_aws: LocalAws, objects: ObjectStore) -> None:
+    """Another process answers the rest, ends, and takes the claims away: nothing is sent twice, no answer is lost."""
+    new_pass(objects, Interrupting(requests_per_second=500)).run([record(index) for index in range(6)], lambda *_: None)
+    answers = written(objects)
+    assert len(answers) == 6
+    assert all("modelOutput" in answer for answer in answers.values())
+    assert local_aws.ledger_summary()["records"] == 6
+
+
+def test_a_claim_whose_confirmation_was_lost_is_ones_own(local_aws: LocalAws, objects: ObjectStore) -> None:
+    """S3 wrote the claims and the connections broke: boto3's second try is refused, and the records are sent anyway."""
+    fault = {"operation": "PutObject", "code": "drop", "when": "after", "count": 3}
+    local_aws.put_settings({"api_faults": [fault]})
+    answers = run(objects, [record(index) for index in range(3)])
+    assert all("modelOutput" in answer for answer in answers.values())
+    assert local_aws.ledger_summary()["records"] == 3

@@ -115,3 +115,45 @@ def test_looks_get_rarer_the_longer_a_job_runs() -> None:
     assert poll_seconds(10 * 3600, 60, 0.5) == pytest.approx(60.0)
     for waited in (30, 300, 1000):
         assert poll_seconds(waited, 60, 1.0) <= max(1.2, waited * 0.0601)
+
+
+@pytest.mark.parametrize(("told_at", "seen_at"), [(2_005.0, 2_006.0), (float("inf"), 2_060.0)])
+def test_word_that_the_job_has_finished_ends_the_sleep(told_at: float, seen_at: float) -> None:
+    """A run asleep for a minute looks within two seconds of the word; without any it sleeps its minute."""
+    time = FakeClock()
+    looks: list[float] = []
+
+    class Slow(ScriptedBedrock):
+        def get_model_invocation_job(self, jobIdentifier: str) -> dict[str, Any]:  # noqa: N803
+            looks.append(time.time)
+            return super().get_model_invocation_job(jobIdentifier)
+
+    jobs = BedrockBatchJobs()
+    jobs._clients["bedrock"] = Slow("InProgress", "InProgress", "Completed")
+    wait_until_finished(
+        jobs,
+        ARN,
+        # The first look takes so long that the job counts as an old one.
+        on_change=lambda _: setattr(time, "time", 2_000.0),
+        on_trouble=print,
+        clock=time.clock(),
+        is_told_finished=lambda: told_at <= time.time < told_at + 3,
+    )
+    assert looks[1] == pytest.approx(seen_at)
+
+
+def test_wrong_word_costs_one_look_a_poll() -> None:
+    """Word that stays wrong doubles the looks at most; it does not make a run ask again and again."""
+    statuses = ["InProgress"] * 20 + ["Completed"]
+    time = FakeClock()
+    jobs = BedrockBatchJobs()
+    jobs._clients["bedrock"] = ScriptedBedrock(*statuses)
+    wait_until_finished(
+        jobs,
+        ARN,
+        on_change=lambda state: setattr(time, "time", 2_000.0) if not state.finished else None,
+        on_trouble=print,
+        clock=time.clock(),
+        is_told_finished=lambda: True,
+    )
+    assert time.time > 2_000 + 10 * 60

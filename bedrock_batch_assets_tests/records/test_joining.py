@@ -14,7 +14,7 @@ from bedrock_batch_assets.processors.base import BaseProcessor, ModelAnswer
 from bedrock_batch_assets.processors.titan_text_embeddings_v2 import TitanTextEmbeddingsV2Processor
 from bedrock_batch_assets.prompt_templates import PromptTemplate
 from bedrock_batch_assets.records import joining
-from bedrock_batch_assets.records.joining import OUTPUT_COLUMNS, JoinSummary, OutputJoin
+from bedrock_batch_assets.records.joining import OUTPUT_COLUMNS, JoinSummary, OutputCounts, OutputJoin
 from bedrock_batch_assets.records.rendering import RecordRenderer, record_id
 from bedrock_batch_assets_tests.records import reference
 
@@ -174,6 +174,16 @@ def test_a_later_wave_mends_what_failed_and_breaks_nothing() -> None:
     ]
     # Two lines of the second wave speak of row 100.
     assert summary.duplicate_lines == 1
+
+
+def test_a_file_is_counted_whole_whatever_counts_for_a_row() -> None:
+    """Every line that is not blank, and the tokens of every answer: doubled and unknown ones were paid for, too."""
+    join = text_join(text_batch(["a", "b"]))
+    lines = answer_line(100, "a") + answer_line(100, "again") + b"\n" + answer_line(999, "unknown") + b"{broken\n"
+    first = join.add_outputs([lines + error_line(101)])
+    assert first == OutputCounts(lines=5, input_tokens=9, output_tokens=3)
+    second = join.add_outputs([answer_line(101, "mended")], 1)
+    assert (first + second).lines == 6
 
 
 def test_an_answer_without_text_is_an_error_that_was_paid_for() -> None:

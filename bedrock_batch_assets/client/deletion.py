@@ -1,0 +1,130 @@
+"""Deleting a batch: its partitions in Dagster, and its data on S3 where that is wanted."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from bedrock_batch_assets.client.batch_status import BatchFacts, BatchState, active_backfills, active_runs, batch_status
+from bedrock_batch_assets.client.batches import YOUNG_INPUT_SECONDS, Batches
+from bedrock_batch_assets.errors import RequestError
+from bedrock_batch_assets.partitions import check_batch_key, split_chunk_key
+from bedrock_batch_assets.storage.resource import BatchStorage
+
+FORGOTTEN = "The data was deleted: bedrock-batch delete --data"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredData:
+    """What lies under one prefix: `size` in bytes."""
+
+    uri: str
+    prefix: str
+    objects: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Deletion:
+    """What deleting a batch takes away: its chunk partitions, and itself where it is listed; and its data on S3."""
+
+    batch: str
+    chunks: Sequence[str] = ()
+    is_listed: bool = True
+    data: Sequence[StoredData] = field(default_factory=list)
+
+    @property
+    def objects(self) -> int:
+        """Objects on S3."""
+        return sum(item.objects for item in self.data)
+
+    @property
+    def size(self) -> int:
+        """Bytes on S3."""
+        return sum(item.size for item in self.data)
+
+    def to_json(self, *, data_deleted: bool) -> dict[str, Any]:
+        """The deletion as plain data."""
+        return {
+            "batch": self.batch,
+            "chunk_partitions_deleted": len(self.chunks),
+            "batch_partition_deleted": self.is_listed,
+            "data_deleted": data_deleted,
+            "data": [{"uri": item.uri, "objects": item.objects, "bytes": item.size} for item in self.data],
+        }
+
+
+def plan_deletion(batches: Batches, batch: str) -> Deletion:
+    """Find out what there is of a batch; nothing is deleted.
+
+    Raises:
+        RequestError: There is nothing of such a batch, or something of it still goes on.
+    """
+    check_batch_key(batch)
+    webserver = batches.webserver
+    is_listed = batch in webserver.batch_keys()
+    # A deletion that broke off may have left one without the other: so each is looked for by itself.
+    chunks = [key for key in webserver.chunk_keys() if split_chunk_key(key)[0] == batch]
+    data = stored_data(batches.storage, batch)
+    if not is_listed and not chunks and not data:
+        raise RequestError(f"There is no batch {batch!r}: `bedrock-batch status` lists all of them.")
+    refuse_in_progress(batches.facts(batch, with_jobs=False))
+    return Deletion(batch, chunks, is_listed, data)
+
+
+def refuse_in_progress(facts: BatchFacts) -> None:
+    """Refuse to delete a batch of which something still goes on, or is about to begin.
+
+    Raises:
+        RequestError: Names it.
+    """
+    active = [
+        *(f"backfill {item.id}" for item in active_backfills(facts)),
+        *(f"run {run.id}" for run in active_runs(facts)),
+    ]
+    # Its chunks are asked for within seconds after its input is in.
+    is_young = facts.input is not None and time.time() - facts.input.at < YOUNG_INPUT_SECONDS
+    if not active and is_young and batch_status(facts).state is BatchState.waiting:
+        active = ["its chunks or its table, which are about to start"]
+    if active:
+        more = f" and {len(active) - 3} more" if len(active) > 3 else ""
+        raise RequestError(
+            f"Batch {facts.batch} is in progress: {', '.join(active[:3])}{more}. Cancel it first: "
+            f"bedrock-batch cancel {facts.batch}"
+        )
+
+
+def stored_data(storage: BatchStorage, batch: str) -> list[StoredData]:
+    """What the batch has on S3, by prefix; prefixes with nothing under them are left out."""
+    layout = storage.layout
+    found: list[StoredData] = []
+    for prefix in (
+        layout.input_folder(batch),
+        layout.records_folder(batch),
+        layout.outputs_folder(batch),
+        layout.results_folder(batch),
+    ):
+        sizes = [info.size for info in storage.objects.list(prefix)]
+        if sizes:
+            found.append(StoredData(storage.uri(prefix), prefix, len(sizes), sum(sizes)))
+    return found
+
+
+def delete_batch(batches: Batches, deletion: Deletion, *, data: bool) -> None:
+    """Delete the partitions, and the data if wanted. Can be repeated where it broke off: the batch itself goes last.
+
+    Args:
+        batches: The platform.
+        deletion: What `plan_deletion` found.
+        data: Whether to delete the data, too. Else a batch of the same name finds its results again.
+    """
+    webserver = batches.webserver
+    if data:
+        # Dagster keeps the events of a deleted partition, and with them what it was made from. A later batch of the
+        # same name and content would take its parts for made, though they are gone.
+        webserver.forget_version("result_parts", deletion.chunks, FORGOTTEN)
+        for item in deletion.data:
+            batches.storage.objects.delete_prefix(item.prefix)
+    webserver.delete_partitions("chunks", deletion.chunks)
+    if deletion.is_listed:
+        webserver.delete_partitions("batches", [deletion.batch])

@@ -1,0 +1,85 @@
+"""The fault suite: `python -m bedrock_batch_assets_tests.chaos`, or `make chaos`.
+
+Batches go through while processes are killed and the service fails in every way that is known of it. Afterwards the
+service's own ledger is compared with the table. The last lines are the figures; every one of them is to be 0.
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+from bedrock_batch_assets_tests.chaos.report import Report, command, figures
+
+SCENARIOS = {"protocol": 300, "platform": 24}
+
+
+def main() -> int:
+    """Run the scenarios. Returns the exit code: 0 if nothing is wrong."""
+    parser = argparse.ArgumentParser(prog="python -m bedrock_batch_assets_tests.chaos", description=__doc__)
+    parser.add_argument("--floor", choices=[*SCENARIOS, "all"], default="all", help="which scenarios (default: all)")
+    parser.add_argument("--scenarios", type=int, help=f"how many, of each floor (default: {SCENARIOS})")
+    parser.add_argument("--seed", type=int, default=1, help="number of the first; the others follow it (default: 1)")
+    parser.add_argument("--lanes", type=int, default=2, help="protocol: how many at the same time (default: 2)")
+    options = parser.parse_args()
+    if options.floor == "all":
+        return _all_floors(options)
+    count = options.scenarios or SCENARIOS[options.floor]
+    seeds = list(range(options.seed, options.seed + count))
+    reports: list[Report] = []
+    started = time.monotonic()
+
+    def on_report(report: Report) -> None:
+        reports.append(report)
+        if report.failed:
+            _print(report.explain(options.floor))
+        elif len(reports) % 25 == 0 or len(reports) == count or options.floor == "platform":
+            _print(f"{len(reports)} of {count}: scenario {report.seed}, {report.seconds:.1f} s, {report.description}")
+
+    _run(options.floor, seeds, options.lanes, on_report)
+    if len(reports) < count:
+        _print(f"only {len(reports)} of {count} scenarios came to an end")
+    _print(figures(options.floor, reports, time.monotonic() - started))
+    return 1 if len(reports) < count or any(report.failed for report in reports) else 0
+
+
+def _run(floor: str, seeds: list[int], lanes: int, on_report: Callable[[Report], None]) -> None:
+    if floor == "protocol":
+        # Before boto3 is imported.
+        from bedrock_batch_assets_tests.chaos import hurry  # noqa: F401
+        from bedrock_batch_assets_tests.chaos.lanes import run_in_lanes
+
+        run_in_lanes(seeds, lanes, on_report)
+    else:
+        from bedrock_batch_assets_tests.chaos.platform import run_on_platform
+
+        run_on_platform(seeds, on_report)
+
+
+def _all_floors(options: argparse.Namespace) -> int:
+    last_lines: list[str] = []
+    codes: list[int] = []
+    for floor, count in SCENARIOS.items():
+        # A process each: one of them is in a hurry.
+        arguments = command(floor, options.seed, options.scenarios or count).split()[1:]
+        arguments += ["--lanes", str(options.lanes)]
+        with subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            line = ""
+            for line in process.stdout:
+                _print(line.rstrip("\n"))
+        codes.append(process.returncode)
+        last_lines.append(line.rstrip("\n"))
+    for line in last_lines:
+        _print(line)
+    return max(codes)
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

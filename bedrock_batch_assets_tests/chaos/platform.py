@@ -1,0 +1,75 @@
+"""The second floor: batches on the whole of Dagster, whose processes are killed and whose UI is used."""
+
+import os
+import random
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bedrock_batch_assets_tests.chaos.report import Report
+from bedrock_batch_assets_tests.chaos.scenes import Scene, Steps
+from bedrock_batch_assets_tests.chaos.site import Site
+
+# Batches at the same time: a run costs seconds of CPU to start, and what kills one process kills those of others too.
+SIDE_BY_SIDE = 8
+# Between two batches, so that they are not all at the same point.
+_STAGGER_SECONDS = 4.0
+_TICK_SECONDS = 0.5
+_SECONDS = {"Submitted": 0.5, "Validating": 0.5, "Scheduled": 1.0, "InProgress": 10.0, "Stopping": 2.0}
+
+
+def run_on_platform(seeds: list[int], on_report: Callable[[Report], None]) -> None:
+    """Run the scenarios of some numbers on one platform, several at a time."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        site = Site(Path(folder).resolve(), service_faults(seeds[0]))
+        os.environ.update(site.aws.environment)
+        try:
+            site.start()
+            scenes = [Scene.draw(seed, site) for seed in seeds]
+            site.aws.put_settings({"job_endings": [ending for scene in scenes for ending in scene.ending]})
+            _play(scenes, on_report)
+        finally:
+            site.end()
+
+
+def service_faults(seed: int) -> dict[str, Any]:
+    """What the service does to everybody, as settings of local AWS."""
+    pick = random.Random(f"service {seed}")
+    bedrock = ("CreateModelInvocationJob", "GetModelInvocationJob", "ListModelInvocationJobs")
+    storage = ("PutObject", "GetObject", "ListObjectsV2", "HeadObject")
+    faults = [{"operation": name, "code": "ThrottlingException", "share": pick.uniform(0, 0.1)} for name in bedrock]
+    faults += [{"operation": name, "code": "drop", "when": "after", "share": pick.uniform(0, 0.1)} for name in bedrock]
+    faults += [
+        {"operation": name, "code": "SlowDown", "status": 503, "share": pick.uniform(0, 0.03)} for name in storage
+    ]
+    return {
+        "seed": seed,
+        "seconds": _SECONDS,
+        "read_after_create_seconds": pick.choice((0.0, 0.5)),
+        "repeated_token": pick.choice(("return", "conflict")),
+        "record_faults": {"error": 0.03, "missing": 0.02, "twice": 0.05, "corrupt": 0.01},
+        "api_faults": faults,
+    }
+
+
+def _play(scenes: list[Scene], on_report: Callable[[Report], None]) -> None:
+    waiting = list(reversed(scenes))
+    playing: dict[int, tuple[Scene, Steps]] = {}
+    next_start = 0.0
+    while waiting or playing:
+        if waiting and len(playing) < SIDE_BY_SIDE and time.monotonic() >= next_start:
+            scene = waiting.pop()
+            scene.started = time.monotonic()
+            playing[scene.seed] = (scene, scene.play())
+            next_start = time.monotonic() + _STAGGER_SECONDS
+        for scene, steps in list(playing.values()):
+            kills = scene.site.kills
+            try:
+                next(steps)
+            except StopIteration:
+                del playing[scene.seed]
+                on_report(scene.report)
+            scene.report.crashes += scene.site.kills - kills
+        time.sleep(_TICK_SECONDS)

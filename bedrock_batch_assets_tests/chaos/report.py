@@ -1,0 +1,89 @@
+"""What came of scenarios, and the figures that they add up to."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+_SHOWN = 5
+
+
+@dataclass
+class Account:
+    """What is wrong with a batch; nothing, where all are empty.
+
+    Attributes:
+        billed_twice: Records that were billed although an earlier ask had answered them, or was still on its way.
+        rows_lost: Rows of the input that the table lacks.
+        rows_doubled: Rows that the table has too often.
+        wrong: Anything else: order, columns, a status that the ledger contradicts, an answer that did not arrive.
+        unknown: Rows whose on-demand answer was lost with its process or connection. Not wrong by itself.
+    """
+
+    billed_twice: list[str] = field(default_factory=list)
+    rows_lost: list[str] = field(default_factory=list)
+    rows_doubled: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Report:
+    """What came of one scenario.
+
+    Attributes:
+        seed: The number that it was drawn from.
+        description: What was done to it, in one line.
+        account: What is wrong with its bill and its rows.
+        stuck: Why it did not come to its end by itself.
+        crashes: Processes that were killed.
+        seconds: How long it took.
+        log: What its processes said.
+    """
+
+    seed: int
+    description: str
+    account: Account = field(default_factory=Account)
+    stuck: list[str] = field(default_factory=list)
+    crashes: int = 0
+    seconds: float = 0.0
+    log: str = ""
+
+    @property
+    def failed(self) -> bool:
+        """Whether anything is wrong."""
+        account = self.account
+        return bool(self.stuck or account.billed_twice or account.rows_lost or account.rows_doubled or account.wrong)
+
+    def explain(self, floor: str) -> str:
+        """What is wrong, for people, and how to see it again."""
+        account = self.account
+        found = {
+            "billed twice": account.billed_twice,
+            "rows lost": account.rows_lost,
+            "rows doubled": account.rows_doubled,
+            "stuck": self.stuck,
+            "other": account.wrong,
+        }
+        lines = [f"FAILED scenario {self.seed}: {self.description}", *self.log.splitlines()[-60:]]
+        for name, items in found.items():
+            lines += [f"  {name}: {item}" for item in items[:_SHOWN]]
+            lines += [f"  {name}: and {len(items) - _SHOWN} more"] if len(items) > _SHOWN else []
+        lines.append(f"  again: {command(floor, self.seed, 1)}")
+        return "\n".join(lines)
+
+
+def command(floor: str, seed: int, scenarios: int) -> str:
+    """The command that runs these scenarios."""
+    return f"python -m bedrock_batch_assets_tests.chaos --floor {floor} --seed {seed} --scenarios {scenarios}"
+
+
+def figures(floor: str, reports: Sequence[Report], seconds: float) -> str:
+    """The last line of a floor."""
+    accounts = [report.account for report in reports]
+    return (
+        f"{floor}: {len(reports)} scenarios, {sum(report.crashes for report in reports)} crashes, {seconds:.0f} s: "
+        f"records billed twice {sum(len(account.billed_twice) for account in accounts)}, "
+        f"rows lost {sum(len(account.rows_lost) for account in accounts)}, "
+        f"rows doubled {sum(len(account.rows_doubled) for account in accounts)}, "
+        f"stuck {sum(bool(report.stuck) for report in reports)}, "
+        f"other {sum(len(account.wrong) for account in accounts)}"
+    )
