@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: demo dev test check format lock clean
+.PHONY: demo dev test chaos check format lock clean
 
 demo: $(READY)
 	$(BIN)/python -m bedrock_batch_assets.demo $(if $(KEEP),--keep)
@@ -14,6 +14,10 @@ dev: $(READY)
 
 test: $(READY)
 	$(BIN)/pytest
+
+# Batches while processes are killed and the service fails: twenty minutes. `make test` runs a sample of it.
+chaos: $(READY)
+	$(BIN)/python -m bedrock_batch_assets_tests.chaos
 
 check: $(READY)
 	$(BIN)/ruff check

@@ -22,7 +22,7 @@ from bedrock_batch_assets.partitions import chunks
 from bedrock_batch_assets.processors.registry import Processors
 from bedrock_batch_assets.storage.manifests import ChunkManifest, JobOutput, OutputsManifest
 from bedrock_batch_assets.storage.resource import BatchStorage
-from bedrock_batch_assets.tags import JOB_ARN_TAG
+from bedrock_batch_assets.tags import JOB_ARN_TAG, JOB_TAG
 
 
 class JobConfig(dg.Config):
@@ -78,6 +78,7 @@ def batch_job_outputs(
             context.log.warning("resubmit: all records of this chunk are asked for, and paid for, again.")
         # Retries of a run share the id of the first.
         payer = context.run.root_run_id or context.run.run_id if config.resubmit else None
+        context.instance.add_run_tags(context.run.run_id, {JOB_TAG: answers.family})
         with owner.stopping_with_the_run(answers):
             answers = replace(answers, first_wave=first_wave(storage, records, answers.past_waves, payer))
             outputs = answers.collect() if records.records else []

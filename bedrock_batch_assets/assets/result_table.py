@@ -7,7 +7,7 @@ import dagster as dg
 
 from bedrock_batch_assets.assets.checks import TABLE_CHECKS, CheckLimits, table_checks
 from bedrock_batch_assets.assets.cost import cost_metadata, used_tokens
-from bedrock_batch_assets.assets.reporting import asset_run
+from bedrock_batch_assets.assets.reporting import PREVIEW_ROWS, asset_run, preview
 from bedrock_batch_assets.errors import BatchError
 from bedrock_batch_assets.partitions import CROSSING, batches, chunk_key
 from bedrock_batch_assets.prices import Prices
@@ -32,6 +32,8 @@ def result_table(
     context: dg.AssetExecutionContext, storage: BatchStorage, prices: Prices, check_limits: CheckLimits
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """The input table with the model's answers, one file a chunk, in input order, with a summary of every row."""
+    from bedrock_batch_assets.storage.part_file import read_head
+
     with asset_run(context) as key:
         batch = storage.batch_manifest(key)
         parts = _parts(batch, storage)
@@ -45,6 +47,8 @@ def result_table(
             ),
         )
         file_rows = _file_rows(batch, keys, storage)
+        with storage.objects.open_reader(keys[0]) as file:
+            head = read_head(file, batch.output_format, PREVIEW_ROWS)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(batch.version),
         metadata={
@@ -59,6 +63,7 @@ def result_table(
             "model": batch.model_id,
             "manifest": storage.uri(storage.layout.table_manifest(batch.batch)),
             VERSION_METADATA: batch.version,
+            "preview": preview(head),
             "rows_by_status": dg.MetadataValue.md(_status_table(total)),
         },
         check_results=table_checks(batch, parts, total, file_rows, check_limits),

@@ -93,6 +93,11 @@ class ChunkAnswers:
             if state.status == "Stopped":
                 return [wave.output for wave in self.past_waves() if wave.output.status in _HARVESTABLE]
 
+    @property
+    def family(self) -> str:
+        """What the names of all the content's jobs begin with."""
+        return self._name(0).family
+
     def past_waves(self) -> list[Wave]:
         """The waves that the service and the bucket know of, first to last; only the last can be unfinished."""
         name = self._name(0)

@@ -8,6 +8,7 @@ from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES, Bulk
 from bedrock_batch_assets.assets.checks import BUILT_FROM_CURRENT_INPUT
 from bedrock_batch_assets.errors import BatchError
 from bedrock_batch_assets.partitions import chunk_key, split_chunk_key
+from bedrock_batch_assets.sensors.abandoned_runs import abandoned_runs, ask_again
 from bedrock_batch_assets.sensors.asset_events import (
     asset_backfill,
     data_versions,
@@ -44,7 +45,8 @@ def batch_progress_sensor(
 ) -> dg.SensorResult | dg.SkipReason:
     """Starts one backfill over a new input's chunks, and builds the result table when all of its parts are in.
 
-    A chunk whose result was made from the same rows, prompt, model and parameters is not asked for again.
+    A chunk whose result was made from the same rows, prompt, model and parameters is not asked for again. What a run
+    was at that died, and that Dagster does not start again, is.
     """
     if not storage.bucket:
         return dg.SkipReason("No bucket configured: set BEDROCK_BATCH_BUCKET, or run `make dev`.")
@@ -78,6 +80,9 @@ def batch_progress_sensor(
             else:
                 requests.extend(_table_request(instance, batch))
     cursor.busy = still_busy
+    for run in abandoned_runs(instance):
+        context.log.warning(f"Run {run.run_id} of {run.tags[PARTITION_TAG]} died and is not retried: asking again.")
+        requests.append(ask_again(run))
     return dg.SensorResult(
         run_requests=requests,
         asset_events=events,

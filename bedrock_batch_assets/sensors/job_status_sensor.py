@@ -15,10 +15,9 @@ from dagster import AssetKey
 from bedrock_batch_assets.errors import BatchError
 from bedrock_batch_assets.finished_jobs import tell_finished
 from bedrock_batch_assets.jobs.events import JobEvent, drain_events
-from bedrock_batch_assets.jobs.naming import JobName
 from bedrock_batch_assets.jobs.service import BedrockBatchJobs
 from bedrock_batch_assets.jobs.state import JobState
-from bedrock_batch_assets.sensors.run_care import canceled_jobs, end_dead_runs, stop_orphans
+from bedrock_batch_assets.sensors.run_care import canceled_jobs, end_dead_runs, family_of, stop_orphans
 from bedrock_batch_assets.tags import JOB_ARN_TAG, PARTITION_TAG
 
 # A job lives at most 168 hours (`timeoutDurationInHours`) and some more in the service's queues.
@@ -40,7 +39,7 @@ class Cursor(msgspec.Struct):
 
     since: datetime | None = None
     seen: dict[str, tuple[str, int]] = {}
-    # Jobs of cancelled runs that have ended: nothing more to do for them.
+    # Families of cancelled runs whose jobs have ended: nothing more to do for them.
     ended: list[str] = []
     # Ticks without a sweep since the last one.
     quiet_ticks: int = 0
@@ -57,6 +56,8 @@ def job_status_sensor(context: dg.SensorEvaluationContext, jobs: BedrockBatchJob
     It also takes care of what nobody else is left to do: it ends runs whose process is gone, so that a retry takes
     over their jobs, and stops jobs whose run was cancelled without a process.
     """
+    from botocore.exceptions import BotoCoreError, ClientError
+
     instance = context.instance
     for run in end_dead_runs(instance, time.time()):
         context.log.warning(f"Run {run.run_id} of {run.tags.get(PARTITION_TAG)} had no process any more: ended.")
@@ -65,29 +66,30 @@ def job_status_sensor(context: dg.SensorEvaluationContext, jobs: BedrockBatchJob
     cursor = read_cursor(context.cursor)
     owned = owned_jobs(instance)
     canceled = canceled_jobs(instance)
-    watched = owned | {arn: chunk for arn, chunk in canceled.items() if arn not in cursor.ended}
-    ended = [arn for arn in cursor.ended if arn in canceled]
+    orphaned = {family: chunk for family, chunk in canceled.items() if family not in cursor.ended}
+    ended = [family for family in cursor.ended if family in canceled]
     events = hear_events(context, jobs, owned) if jobs.event_queue_url else None
-    if not watched:
+    if not owned and not orphaned:
         return dg.SensorResult(cursor=encode_cursor(Cursor(ended=ended)), skip_reason="No job in flight.")
-    if not is_time_to_look(cursor, owned, watched, events):
+    if not orphaned and not is_time_to_look(cursor, owned, events):
         quiet = Cursor(since=cursor.since, seen=cursor.seen, ended=ended, quiet_ticks=cursor.quiet_ticks + 1)
         return dg.SensorResult(cursor=encode_cursor(quiet), skip_reason=f"{len(owned)} jobs in flight, no event.")
     try:
-        states = sweep(jobs, watched, cursor.since, time.monotonic() + TICK_BUDGET_SECONDS)
-        for state in stop_orphans(jobs, states, canceled):
+        states = sweep(jobs, owned, orphaned, cursor.since)
+        for state in stop_orphans(jobs, states, orphaned):
             context.log.warning(f"Stopping job {state.arn}: its run was cancelled, and has no process any more.")
-    except BatchError as error:
-        return dg.SkipReason(str(error))
+    except (BatchError, ClientError, BotoCoreError) as error:
+        return dg.SkipReason(f"Bedrock does not list its jobs at the moment: {error}")
     mine = [state for state in states if state.arn in owned]
     changed = [state for state in mine if cursor.seen.get(state.job_id) != _report(state)][:MAX_OBSERVATIONS]
     tell_finished(instance, [state.arn for state in changed if state.finished])
     submitted = [state.submitted_at for state in states if state.submitted_at is not None]
     # A job that a run attached to can be older than all that were seen before: then the next sweep looks at all.
-    since = min(submitted) - MARGIN if submitted and len(states) == len(watched) else None
+    since = min(submitted) - MARGIN if submitted and len(mine) == len(owned) and not orphaned else None
     told = cursor.seen | {state.job_id: _report(state) for state in changed}
     seen = {state.job_id: told[state.job_id] for state in mine if state.job_id in told}
-    ended += [state.arn for state in states if state.arn in canceled and state.finished]
+    live = {family_of(state) for state in states if not state.finished}
+    ended += sorted({family for state in states if (family := family_of(state)) in orphaned and family not in live})
     return dg.SensorResult(
         asset_events=[observation(owned[state.arn], state, jobs.console_url) for state in changed],
         cursor=encode_cursor(Cursor(since=since, seen=seen, ended=ended)),
@@ -122,11 +124,9 @@ def hear_events(
     return heard
 
 
-def is_time_to_look(
-    cursor: Cursor, owned: Mapping[str, str], watched: Mapping[str, str], events: list[JobEvent] | None
-) -> bool:
-    """Whether this tick sweeps: an event brought news, a job is new or has to be stopped, or it is time anyway."""
-    if events is None or cursor.quiet_ticks + 1 >= TICKS_PER_SWEEP or watched.keys() - owned.keys():
+def is_time_to_look(cursor: Cursor, owned: Mapping[str, str], events: list[JobEvent] | None) -> bool:
+    """Whether this tick sweeps: an event brought news, a job is new, or it is time anyway."""
+    if events is None or cursor.quiet_ticks + 1 >= TICKS_PER_SWEEP:
         return True
     reported = {arn: cursor.seen.get(arn.rsplit("/", 1)[-1], ("", 0))[0] for arn in owned}
     # Events come in any order, so each is compared and not only a job's last one.
@@ -143,16 +143,26 @@ def owned_jobs(instance: dg.DagsterInstance) -> dict[str, str]:
     return {run.tags[JOB_ARN_TAG]: run.tags[PARTITION_TAG] for run in runs if JOB_ARN_TAG in run.tags}
 
 
-def sweep(jobs: BedrockBatchJobs, owned: dict[str, str], since: datetime | None, deadline: float) -> list[JobState]:
-    """The states of the owned jobs, from one pass over the service's list of jobs submitted after `since`.
+def sweep(
+    jobs: BedrockBatchJobs, owned: Mapping[str, str], orphaned: Mapping[str, str], since: datetime | None
+) -> list[JobState]:
+    """The states of owned jobs (by ARN) and orphaned ones (by family), from one pass over the service's list.
 
-    Stops when all are found, or at `deadline` (monotonic seconds).
+    Stops when all owned jobs are found and no orphan is looked for, or when the tick's time is over.
+
+    Args:
+        jobs: The service.
+        owned: By ARN.
+        orphaned: By family, which can have several jobs, or none.
+        since: Jobs submitted before are not looked at; not used where orphans are looked for.
     """
+    deadline = time.monotonic() + TICK_BUDGET_SECONDS
+    start = datetime.now(UTC) - LONGEST_LIFE
     found: list[JobState] = []
-    for state in jobs.list(submitted_after=since or datetime.now(UTC) - LONGEST_LIFE):
-        if state.arn in owned and JobName.parse(state.name) is not None:
+    for state in jobs.list(submitted_after=start if orphaned or since is None else since):
+        if state.arn in owned or family_of(state) in orphaned:
             found.append(state)
-        if len(found) == len(owned) or time.monotonic() > deadline:
+        if (len(found) == len(owned) and not orphaned) or time.monotonic() > deadline:
             break
     return found
 

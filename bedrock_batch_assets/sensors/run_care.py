@@ -13,7 +13,7 @@ from bedrock_batch_assets.heartbeat import DEAD_AFTER_SECONDS, is_alive, last_be
 from bedrock_batch_assets.jobs.naming import JobName
 from bedrock_batch_assets.jobs.service import BedrockBatchJobs
 from bedrock_batch_assets.jobs.state import JobState
-from bedrock_batch_assets.tags import BATCH_TAG, JOB_ARN_TAG, PARTITION_TAG
+from bedrock_batch_assets.tags import BATCH_TAG, JOB_TAG, PARTITION_TAG
 
 # For so long after a run was cancelled its job is looked after. Stopping takes the service minutes.
 CANCELED_LOOKBACK = timedelta(hours=1)
@@ -52,10 +52,14 @@ def end_dead_runs(instance: dg.DagsterInstance, now: float) -> list[dg.DagsterRu
 
 
 def canceled_jobs(instance: dg.DagsterInstance, now: datetime | None = None) -> dict[str, str]:
-    """ARN and chunk key of the jobs whose runs a person cancelled of late, unless another run owns them by now."""
+    """Families of jobs, each with its chunk key, whose runs a person cancelled of late.
+
+    Without those whose chunk another run works on by now. A family is named by its run before a job of it is asked
+    for, so that a process that dies right after Create leaves no job behind that nobody can find.
+    """
     since = (now or datetime.now(UTC)) - CANCELED_LOOKBACK
     canceled = instance.get_runs(filters=dg.RunsFilter(statuses=[DagsterRunStatus.CANCELED], updated_after=since))
-    found = {run.tags[JOB_ARN_TAG]: run.tags.get(PARTITION_TAG, "") for run in canceled if JOB_ARN_TAG in run.tags}
+    found = {run.tags[JOB_TAG]: run.tags.get(PARTITION_TAG, "") for run in canceled if JOB_TAG in run.tags}
     if not found:
         return {}
     wanted = {
@@ -63,15 +67,20 @@ def canceled_jobs(instance: dg.DagsterInstance, now: datetime | None = None) -> 
         for run in instance.get_runs(filters=dg.RunsFilter(statuses=[*_IN_PROGRESS]))
         if BATCH_TAG in run.tags
     }
-    return {arn: chunk for arn, chunk in found.items() if chunk not in wanted}
+    return {family: chunk for family, chunk in found.items() if chunk not in wanted}
+
+
+def family_of(state: JobState) -> str | None:
+    """The family of a job, or None if it is none of ours."""
+    name = JobName.parse(state.name)
+    return None if name is None else name.family
 
 
 def stop_orphans(jobs: BedrockBatchJobs, states: Iterable[JobState], canceled: dict[str, str]) -> list[JobState]:
     """Stop the live jobs among `states` whose runs were cancelled with no process left to do it."""
     stopped: list[JobState] = []
     for state in states:
-        ours = state.arn in canceled and JobName.parse(state.name) is not None
-        if ours and not state.finished and state.status != "Stopping" and jobs.stop(state.arn):
+        if family_of(state) in canceled and not state.finished and state.status != "Stopping" and jobs.stop(state.arn):
             stopped.append(state)
     return stopped
 

@@ -1,5 +1,8 @@
 """One file of the result table, in the batch's output format."""
 
+import csv
+import io
+import itertools
 import json
 from pathlib import Path
 from types import TracebackType
@@ -62,6 +65,17 @@ def parquet_row_count(file: BinaryIO) -> int | None:
         rows: int = pyarrow.parquet.read_metadata(file).num_rows
     except pa.ArrowInvalid:
         return None
+    return rows
+
+
+def read_head(file: BinaryIO, output_format: OutputFormat, count: int) -> list[dict[str, Any]]:
+    """The first `count` rows of a part, as far as there are so many."""
+    if output_format is OutputFormat.csv:
+        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+        return list(itertools.islice(csv.DictReader(text), count))
+    from bedrock_batch_assets.storage.tables import read_rows
+
+    rows: list[dict[str, Any]] = next(read_rows(file, batch_rows=count)).to_pylist()
     return rows
 
 

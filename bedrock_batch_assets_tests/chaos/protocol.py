@@ -129,7 +129,7 @@ class _Run:
     def _check(self) -> None:
         account = audit(self._aws, BUCKET, self._batch, self._rows)
         schedule = self._schedule
-        most = _IN_FLIGHT_ON_DEMAND * schedule.crash_count + schedule.lost_on_demand_answers
+        most = _IN_FLIGHT_ON_DEMAND * self._report.crashes + schedule.lost_on_demand_answers
         if len(account.unknown) > most:
             account.wrong.append(f"{len(account.unknown)} answers on demand are unknown, {most} at most can be")
         self._report.account = account

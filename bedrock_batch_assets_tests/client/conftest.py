@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import dagster as dg
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from bedrock_batch_assets.client.webserver import UnreachableError, Webserver
 from bedrock_batch_assets.local_platform import DEFINITIONS_MODULE, HOST, free_port, instance_settings, wait_until

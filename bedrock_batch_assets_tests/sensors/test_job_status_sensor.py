@@ -60,7 +60,8 @@ def tick(bench: Bench, cursor: str | None = None) -> dg.SensorResult:
 
 def chunk_tags(index: int, arn: str) -> dict[str, str]:
     chunk = f"demo-{index:05d}"
-    return {"bedrock/batch": "demo", "bedrock/partition": chunk, "bedrock/job_arn": arn}
+    family = JobName(chunk, content_digest("x")).family
+    return {"bedrock/batch": "demo", "bedrock/partition": chunk, "bedrock/job_arn": arn, "bedrock/job": family}
 
 
 def test_a_change_is_reported_once_on_the_chunks_partition(bench: Bench) -> None:
@@ -136,6 +137,16 @@ def test_a_cancelled_run_without_a_process_ends_cancelled_and_its_job_is_stopped
     before = bench.aws.calls()["ListModelInvocationJobs"]
     tick(bench, cursor)
     assert bench.aws.calls()["ListModelInvocationJobs"] == before
+
+
+def test_a_job_that_its_run_never_learned_of_is_stopped_too(bench: Bench) -> None:
+    """The process died between Create and its answer, then the run was cancelled: the job is found by its name."""
+    bench.aws.put_settings({"seconds": {"InProgress": 60}})
+    tags = chunk_tags(0, make_job(bench))
+    del tags["bedrock/job_arn"]
+    make_run(bench.instance, DagsterRunStatus.CANCELED, **tags)
+    tick(bench)
+    bench.aws.wait_for_status("Stopped")
 
 
 def test_jobs_of_runs_that_failed_or_were_taken_over_are_not_stopped(bench: Bench) -> None:

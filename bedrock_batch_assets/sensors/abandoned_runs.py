@@ -1,0 +1,83 @@
+"""Runs that failed through no fault of their own, and that Dagster does not start again.
+
+Dagster's run retries try once: if the code server is down at that moment, as it is when a whole host restarts, the run
+is marked not to be retried. Neither is one whose retries are used up, or whose backfill was over before its retry. The
+work is the batch's all the same, so it is asked for again: whoever takes it up finds the jobs that there are.
+"""
+
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+from dagster import DagsterInstance, DagsterRunStatus
+from dagster._core.events import RunFailureReason
+from dagster._core.execution.backfill import BulkActionStatus
+from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, BACKFILL_ID_TAG, RUN_FAILURE_REASON_TAG, WILL_RETRY_TAG
+
+from bedrock_batch_assets.partitions import batches, chunks
+from bedrock_batch_assets.tags import ASKED_AGAIN_TAG, BATCH_TAG, PARTITION_TAG, VERSION_TAG
+
+# A failed run stays in view for so long after it failed.
+LOOKBACK = timedelta(days=1)
+# The daemon takes up a retry within seconds; on a busy machine it may take longer.
+RETRY_GRACE = timedelta(minutes=2)
+# Each time Dagster's own retries come on top. What fails that often has a reason that a person should see.
+MAX_TIMES = 5
+_CANCELED = frozenset({BulkActionStatus.CANCELING, BulkActionStatus.CANCELED})
+
+
+def abandoned_runs(instance: DagsterInstance, now: datetime | None = None) -> list[dg.DagsterRun]:
+    """Runs of batches that ended without an error of a step, are the last ones of their partition, and stay so.
+
+    Not those of a backfill that a person cancelled, or of a partition that is no more.
+    """
+    now = now or datetime.now(UTC)
+    failed = instance.get_run_records(
+        filters=dg.RunsFilter(statuses=[DagsterRunStatus.FAILURE], updated_after=now - LOOKBACK)
+    )
+    return [
+        record.dagster_run
+        for record in failed
+        if _is_left_alone(instance, record, now) and _is_last(instance, record.dagster_run)
+    ]
+
+
+def ask_again(run: dg.DagsterRun) -> dg.RunRequest:
+    """A request for the same assets of the same partition, with the same config."""
+    tags = {name: run.tags[name] for name in (BATCH_TAG, VERSION_TAG) if name in run.tags}
+    return dg.RunRequest(
+        run_key=f"again:{run.run_id}",
+        asset_selection=list(run.asset_selection or ()),
+        partition_key=run.tags[PARTITION_TAG],
+        run_config=dict(run.run_config),
+        tags={**tags, ASKED_AGAIN_TAG: str(_times(run) + 1)},
+    )
+
+
+def _is_left_alone(instance: DagsterInstance, record: dg.RunRecord, now: datetime) -> bool:
+    run = record.dagster_run
+    if BATCH_TAG not in run.tags or PARTITION_TAG not in run.tags or not run.asset_selection:
+        return False
+    if run.tags.get(RUN_FAILURE_REASON_TAG) == RunFailureReason.STEP_FAILURE.value or _times(run) >= MAX_TIMES:
+        return False
+    if AUTO_RETRY_RUN_ID_TAG in run.tags:
+        return False
+    if run.tags.get(WILL_RETRY_TAG) != "false" and now - record.update_timestamp.replace(tzinfo=UTC) < RETRY_GRACE:
+        return False
+    backfill = instance.get_backfill(run.tags[BACKFILL_ID_TAG]) if BACKFILL_ID_TAG in run.tags else None
+    return backfill is None or backfill.status not in _CANCELED
+
+
+def _is_last(instance: DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Whether nobody has started the partition's work again, and there still is such a partition."""
+    partition = run.tags[PARTITION_TAG]
+    newest = instance.get_runs(filters=dg.RunsFilter(tags={PARTITION_TAG: partition}), limit=1)
+    definition = batches if partition == run.tags[BATCH_TAG] else chunks
+    assert definition.name is not None
+    return [found.run_id for found in newest] == [run.run_id] and instance.has_dynamic_partition(
+        definition.name, partition
+    )
+
+
+def _times(run: dg.DagsterRun) -> int:
+    text = run.tags.get(ASKED_AGAIN_TAG, "0")
+    return int(text) if text.isdigit() else 0
