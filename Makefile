@@ -30,7 +30,7 @@ format: $(READY)
 
 # Pins for all supported Python versions, with hashes and without addresses.
 lock: $(READY)
-	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header \
 		--group dev --quiet pyproject.toml --output-file requirements.lock
 
 clean:

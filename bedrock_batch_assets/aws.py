@@ -76,14 +76,14 @@ def error_message(error: "ClientError") -> str:
 
 
 def is_passing(error: Exception) -> bool:
-    """Whether an AWS error is likely to pass by itself: throttling, a 5xx, or a broken connection."""
-    from botocore.exceptions import ClientError, HTTPClientError
+    """Whether an AWS error is likely to pass by itself: throttling, a 5xx, a broken connection or a broken answer."""
+    from botocore.exceptions import ClientError, FlexibleChecksumError, HTTPClientError, IncompleteReadError
     from botocore.exceptions import ConnectionError as AwsConnectionError
 
     if isinstance(error, ClientError):
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         return error_code(error) in THROTTLED or status >= 500
-    return isinstance(error, AwsConnectionError | HTTPClientError)
+    return isinstance(error, AwsConnectionError | HTTPClientError | IncompleteReadError | FlexibleChecksumError)
 
 
 def explained(call: Callable[[], Any], *, action: str, resource: str) -> Any:

@@ -86,7 +86,8 @@ def batch_job_outputs(
             storage.layout.outputs_manifest(chunk.key),
             OutputsManifest(chunk=chunk.key, version=records.version, digest=records.digest, outputs=outputs),
         )
-        metadata = _metadata(records, outputs, owner.last_state, storage, jobs)
+        state = answers.last_state(outputs, owner.last_state)
+        metadata = _metadata(records, outputs, state, storage, jobs)
     return dg.MaterializeResult(data_version=dg.DataVersion(records.version), metadata=metadata)
 
 
@@ -152,7 +153,7 @@ def _metadata(
     metadata |= {"status": last.status, "job_name": last.name, "outputs": last.prefix}
     if last.arn is not None:
         metadata |= {"job_arn": last.arn, "console": dg.MetadataValue.url(jobs.console_url)}
-        state = state if state is not None and state.arn == last.arn else jobs.get(last.arn)
+    if state is not None:
         metadata |= _measurements(state)
     for name, tokens in storage.job_tokens(outputs).items():
         metadata[name] = tokens

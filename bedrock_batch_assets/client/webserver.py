@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from bedrock_batch_assets.client import documents
 from bedrock_batch_assets.errors import BatchError, RequestError
 from bedrock_batch_assets.tags import BATCH_TAG
 
@@ -158,7 +159,7 @@ class Webserver:
             DagsterRefusedError: It is not: the location failed to load, or this is another Dagster.
         """
         if self._location is None:
-            data = self.query(_LOCATIONS)
+            data = self.query(documents.LOCATIONS)
             nodes = data["assetNodes"]
             if not nodes:
                 raise DagsterRefusedError(f"Dagster at {self.url} has no asset input_dataset. {_load_errors(data)}")
@@ -169,12 +170,12 @@ class Webserver:
     def batch_keys(self) -> list[str]:
         """The batches, oldest first."""
         self.code_location()
-        data = self.query(_PARTITION_KEYS)
+        data = self.query(documents.PARTITION_KEYS)
         return list(data["assetNodeOrError"]["partitionKeys"])
 
     def add_batch(self, batch: str) -> bool:
         """Add the batch's partition. False if it was there."""
-        answer = self.query(_ADD_PARTITION, {"key": batch, "repository": self.code_location().selector})
+        answer = self.query(documents.ADD_PARTITION, {"key": batch, "repository": self.code_location().selector})
         result = answer["addDynamicPartition"]
         if result["__typename"] == "DuplicateDynamicPartitionError":
             return False
@@ -184,7 +185,7 @@ class Webserver:
     def chunk_keys(self) -> list[str]:
         """The chunk partitions of all batches."""
         self.code_location()
-        data = self.query(_CHUNK_KEYS)
+        data = self.query(documents.CHUNK_KEYS)
         return list(data["assetNodeOrError"]["partitionKeys"])
 
     def delete_partitions(self, kind: Literal["batches", "chunks"], keys: Sequence[str]) -> None:
@@ -192,7 +193,7 @@ class Webserver:
         for start in range(0, len(keys), PARTITIONS_PER_DELETE):
             some = list(keys[start : start + PARTITIONS_PER_DELETE])
             variables = {"keys": some, "kind": kind, "repository": self.code_location().selector}
-            result = self.query(_DELETE_PARTITIONS, variables)["deleteDynamicPartitions"]
+            result = self.query(documents.DELETE_PARTITIONS, variables)["deleteDynamicPartitions"]
             _expect(result, "DeleteDynamicPartitionsSuccess", f"Cannot delete partitions of {kind}")
 
     def forget_version(self, asset: str, partitions: Sequence[str], why: str) -> None:
@@ -205,7 +206,7 @@ class Webserver:
                 "partitionKeys": known[start : start + PARTITIONS_PER_DELETE],
                 "description": why,
             }
-            result = self.query(_REPORT_EVENT, {"params": params})["reportRunlessAssetEvents"]
+            result = self.query(documents.REPORT_EVENT, {"params": params})["reportRunlessAssetEvents"]
             _expect(result, "ReportRunlessAssetEventsSuccess", f"Cannot report events of {asset}")
 
     def launch_input(self, batch: str, config: Mapping[str, Any]) -> str:
@@ -223,7 +224,7 @@ class Webserver:
             "runConfigData": json.dumps({"ops": {"input_dataset": {"config": dict(config)}}}),
             "executionMetadata": {"tags": [{"key": _PARTITION_TAG, "value": batch}]},
         }
-        result = self.query(_LAUNCH, {"params": params})["launchPipelineExecution"]
+        result = self.query(documents.LAUNCH, {"params": params})["launchPipelineExecution"]
         if result["__typename"] == "RunConfigValidationInvalid":
             reasons = "; ".join(error["message"] for error in result["errors"])
             raise RequestError(f"Dagster does not take the request: {reasons}")
@@ -236,7 +237,7 @@ class Webserver:
         found: list[Run] = []
         cursor: str | None = None
         while True:
-            page = self.query(_RUNS, {"filter": {"tags": tags}, "cursor": cursor, "limit": RUNS_PER_PAGE})[
+            page = self.query(documents.RUNS, {"filter": {"tags": tags}, "cursor": cursor, "limit": RUNS_PER_PAGE})[
                 "runsOrError"
             ]
             _expect(page, "Runs", f"Cannot list the runs of batch {batch}")
@@ -247,13 +248,13 @@ class Webserver:
 
     def run(self, run_id: str) -> Run:
         """One run."""
-        result = self.query(_RUN, {"id": run_id})["runOrError"]
+        result = self.query(documents.RUN, {"id": run_id})["runOrError"]
         _expect(result, "Run", f"Cannot find run {run_id}")
         return _run(result)
 
     def failure_of(self, run_id: str) -> str:
         """Why a run failed, in the words of the step that failed, or of Dagster."""
-        result = self.query(_RUN_EVENTS, {"id": run_id})["runOrError"]
+        result = self.query(documents.RUN_EVENTS, {"id": run_id})["runOrError"]
         if result["__typename"] != "Run":
             return f"run {run_id} is not known any more"
         reasons = [_failure_text(event) for event in result["eventConnection"]["events"]]
@@ -267,7 +268,7 @@ class Webserver:
             return {}
         self.code_location()
         data = self.query(
-            _MATERIALIZATIONS, {"key": {"path": [asset]}, "partitions": list(partitions), "metadata": metadata}
+            documents.MATERIALIZATIONS, {"key": {"path": [asset]}, "partitions": list(partitions), "metadata": metadata}
         )
         events = data["assetNodeOrError"].get("latestMaterializationByPartition") or []
         found = [_materialization(event) for event in events if event is not None]
@@ -279,7 +280,7 @@ class Webserver:
         cursor: str | None = None
         while True:
             variables = {"filters": {"createdAfter": created_after}, "cursor": cursor, "limit": BACKFILLS_PER_PAGE}
-            page = self.query(_BACKFILLS, variables)["partitionBackfillsOrError"]
+            page = self.query(documents.BACKFILLS, variables)["partitionBackfillsOrError"]
             _expect(page, "PartitionBackfills", "Cannot list the backfills")
             found.extend(_backfill(item) for item in page["results"])
             if len(page["results"]) < BACKFILLS_PER_PAGE:
@@ -288,14 +289,14 @@ class Webserver:
 
     def cancel_backfill(self, backfill_id: str) -> None:
         """Ask for the end of a backfill and its runs; the daemon does it within half a minute."""
-        result = self.query(_CANCEL_BACKFILL, {"id": backfill_id})["cancelPartitionBackfill"]
+        result = self.query(documents.CANCEL_BACKFILL, {"id": backfill_id})["cancelPartitionBackfill"]
         _expect(result, "CancelBackfillSuccess", f"Cannot cancel backfill {backfill_id}")
 
     def terminate_runs(self, run_ids: Sequence[str]) -> dict[str, str]:
         """Ask runs to end. Returns why, by run id, for those that cannot be asked."""
         if not run_ids:
             return {}
-        result = self.query(_TERMINATE_RUNS, {"ids": list(run_ids)})["terminateRuns"]
+        result = self.query(documents.TERMINATE_RUNS, {"ids": list(run_ids)})["terminateRuns"]
         _expect(result, "TerminateRunsResult", "Cannot terminate runs")
         return {
             run_id: str(item.get("message", item["__typename"]))
@@ -305,7 +306,7 @@ class Webserver:
 
     def unhealthy_daemons(self) -> list[str]:
         """The daemons that batches need and that do not run, e.g. SENSOR."""
-        statuses = self.query(_DAEMONS)["instance"]["daemonHealth"]["allDaemonStatuses"]
+        statuses = self.query(documents.DAEMONS)["instance"]["daemonHealth"]["allDaemonStatuses"]
         return sorted(item["daemonType"] for item in statuses if item["required"] and not item["healthy"])
 
     def run_link(self, run_id: str) -> str:
@@ -388,191 +389,3 @@ def _failure_text(event: Mapping[str, Any]) -> str | None:
     while error.get("cause"):
         error = error["cause"]
     return " ".join(str(error["message"]).split())
-
-
-_LOCATIONS = """
-query Locations {
-  assetNodes(assetKeys: [{path: ["input_dataset"]}]) { repository { name location { name } } }
-  workspaceOrError {
-    ... on Workspace {
-      locationEntries { name locationOrLoadError { __typename ... on PythonError { message } } }
-    }
-  }
-}
-"""
-
-_PARTITION_KEYS = """
-query BatchKeys {
-  assetNodeOrError(assetKey: {path: ["input_dataset"]}) { ... on AssetNode { partitionKeys } }
-}
-"""
-
-_CHUNK_KEYS = """
-query ChunkKeys {
-  assetNodeOrError(assetKey: {path: ["jsonl_chunks"]}) { ... on AssetNode { partitionKeys } }
-}
-"""
-
-_DELETE_PARTITIONS = """
-mutation DeletePartitions($keys: [String!]!, $kind: String!, $repository: RepositorySelector!) {
-  deleteDynamicPartitions(partitionKeys: $keys, partitionsDefName: $kind, repositorySelector: $repository) {
-    __typename
-    ... on UnauthorizedError { message }
-    ... on PythonError { message }
-    ... on UnsupportedOperationError { message }
-  }
-}
-"""
-
-_REPORT_EVENT = """
-mutation ReportEvent($params: ReportRunlessAssetEventsParams!) {
-  reportRunlessAssetEvents(eventParams: $params) {
-    __typename
-    ... on UnauthorizedError { message }
-    ... on PythonError { message }
-  }
-}
-"""
-
-_ADD_PARTITION = """
-mutation AddBatch($key: String!, $repository: RepositorySelector!) {
-  addDynamicPartition(partitionKey: $key, partitionsDefName: "batches", repositorySelector: $repository) {
-    __typename
-    ... on UnauthorizedError { message }
-    ... on PythonError { message }
-  }
-}
-"""
-
-_LAUNCH = """
-mutation LaunchBatch($params: ExecutionParams!) {
-  launchPipelineExecution(executionParams: $params) {
-    __typename
-    ... on LaunchRunSuccess { run { id } }
-    ... on RunConfigValidationInvalid { errors { message } }
-    ... on UnauthorizedError { message }
-    ... on PythonError { message }
-    ... on InvalidSubsetError { message }
-    ... on PipelineNotFoundError { message }
-    ... on RunConflict { message }
-  }
-}
-"""
-
-_RUN_FIELDS = """
-fragment RunFields on Run {
-  id status creationTime endTime tags { key value } assetSelection { path }
-}
-"""
-
-_RUNS = (
-    """
-query BatchRuns($filter: RunsFilter!, $cursor: String, $limit: Int!) {
-  runsOrError(filter: $filter, cursor: $cursor, limit: $limit) {
-    __typename
-    ... on Runs { results { ...RunFields } }
-    ... on InvalidPipelineRunsFilterError { message }
-    ... on PythonError { message }
-  }
-}
-"""
-    + _RUN_FIELDS
-)
-
-_RUN = (
-    """
-query BatchRun($id: ID!) {
-  runOrError(runId: $id) {
-    __typename
-    ...RunFields
-    ... on RunNotFoundError { message }
-    ... on PythonError { message }
-  }
-}
-"""
-    + _RUN_FIELDS
-)
-
-_RUN_EVENTS = """
-query RunFailure($id: ID!) {
-  runOrError(runId: $id) {
-    __typename
-    ... on Run {
-      status
-      eventConnection(limit: 1000) {
-        events {
-          __typename
-          ... on MessageEvent { message }
-          ... on ExecutionStepFailureEvent { failureMetadata { description } error { ...Causes } }
-          ... on RunFailureEvent { error { ...Causes } }
-        }
-      }
-    }
-  }
-}
-fragment Causes on PythonError { message cause { message cause { message cause { message } } } }
-"""
-
-_MATERIALIZATIONS = """
-query Materializations($key: AssetKeyInput!, $partitions: [String!]!, $metadata: Boolean!) {
-  assetNodeOrError(assetKey: $key) {
-    ... on AssetNode {
-      latestMaterializationByPartition(partitions: $partitions) {
-        partition runId timestamp tags { key value }
-        metadataEntries @include(if: $metadata) {
-          label
-          ... on TextMetadataEntry { text }
-          ... on IntMetadataEntry { intRepr }
-          ... on FloatMetadataEntry { floatValue }
-          ... on PathMetadataEntry { path }
-          ... on UrlMetadataEntry { url }
-        }
-      }
-    }
-  }
-}
-"""
-
-_BACKFILLS = """
-query Backfills($filters: BulkActionsFilter, $cursor: String, $limit: Int!) {
-  partitionBackfillsOrError(filters: $filters, cursor: $cursor, limit: $limit) {
-    __typename
-    ... on PartitionBackfills { results { id status creationTime tags { key value } error { message } } }
-    ... on PythonError { message }
-  }
-}
-"""
-
-_CANCEL_BACKFILL = """
-mutation CancelBackfill($id: String!) {
-  cancelPartitionBackfill(backfillId: $id) {
-    __typename
-    ... on UnauthorizedError { message }
-    ... on PythonError { message }
-  }
-}
-"""
-
-_TERMINATE_RUNS = """
-mutation TerminateRuns($ids: [String!]!) {
-  terminateRuns(runIds: $ids, terminatePolicy: SAFE_TERMINATE) {
-    __typename
-    ... on PythonError { message }
-    ... on TerminateRunsResult {
-      terminateRunResults {
-        __typename
-        ... on TerminateRunFailure { message }
-        ... on UnauthorizedError { message }
-        ... on RunNotFoundError { message }
-        ... on PythonError { message }
-      }
-    }
-  }
-}
-"""
-
-_DAEMONS = """
-query Daemons {
-  instance { daemonHealth { allDaemonStatuses { daemonType required healthy } } }
-}
-"""

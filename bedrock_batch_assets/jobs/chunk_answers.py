@@ -110,6 +110,18 @@ class ChunkAnswers:
             waves.append(self._on_demand_wave(number))
         return sorted((wave for wave in waves if wave.number >= self.first_wave), key=lambda wave: wave.number)
 
+    def last_state(self, outputs: list[JobOutput], waited_for: JobState | None) -> JobState | None:
+        """What the service says of the last of `outputs`; None if it is no job's.
+
+        Looked up in the list, where this process did not wait for it: Get may not know a young job yet that List does.
+        """
+        if not outputs or outputs[-1].arn is None:
+            return None
+        arn = outputs[-1].arn
+        if waited_for is not None and waited_for.arn == arn:
+            return waited_for
+        return next((state for state in self.jobs.find_family(self._name(0)).values() if state.arn == arn), None)
+
     def _own(self, wave: Wave) -> JobState:
         assert wave.output.arn is not None
         self.log(f"Attached to job {wave.output.name}: {wave.output.arn}")

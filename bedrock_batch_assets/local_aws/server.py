@@ -39,7 +39,12 @@ class RequestHandler(MotoRequestHandler):
         if environ.get("wsgi.input_terminated"):
             body = environ["wsgi.input"].read()
         else:
-            body = self.rfile.read(int(environ.get("CONTENT_LENGTH") or 0))
+            length = int(environ.get("CONTENT_LENGTH") or 0)
+            body = self.rfile.read(length)
+            if len(body) < length:
+                # The client died while it was sending: it has asked for nothing.
+                self.close_connection = True
+                return
         environ["wsgi.input"] = io.BytesIO(body)
         environ["CONTENT_LENGTH"] = str(len(body))
         started: list[tuple[str, list[tuple[str, str]]]] = []

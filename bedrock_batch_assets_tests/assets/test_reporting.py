@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 import pytest
 from boto3.exceptions import S3UploadFailedError
-from botocore.exceptions import ClientError, EndpointConnectionError
+from botocore.exceptions import ClientError, EndpointConnectionError, FlexibleChecksumError, IncompleteReadError
 
 from bedrock_batch_assets.assets.reporting import MAX_STEP_RETRIES, asset_run
 from bedrock_batch_assets.errors import BatchError
@@ -42,11 +42,13 @@ def upload_error(cause: ClientError) -> S3UploadFailedError:
         client_error("ThrottlingException", 429),
         client_error("InternalServerException", 500),
         EndpointConnectionError(endpoint_url="http://127.0.0.1"),
+        IncompleteReadError(actual_bytes=1, expected_bytes=2),
+        FlexibleChecksumError(error_msg="Expected checksum a did not match calculated checksum: b"),
         upload_error(client_error("InternalError", 500)),
     ],
 )
 def test_outages_are_waited_out(context: Any, error: Exception) -> None:
-    """Throttling, server errors and broken connections make the step try again, later each time, for some minutes."""
+    """Throttling, server errors and broken connections or answers are tried again, later each time, for minutes."""
     waits = []
     for context.retry_number in range(MAX_STEP_RETRIES):
         with pytest.raises(dg.RetryRequested) as raised, asset_run(context):

@@ -33,7 +33,7 @@ def main() -> int:
     def on_report(report: Report) -> None:
         reports.append(report)
         if report.failed:
-            _print(report.explain(options.floor))
+            _print(report.explain(options.floor, seeds))
         elif len(reports) % 25 == 0 or len(reports) == count or options.floor == "platform":
             _print(f"{len(reports)} of {count}: scenario {report.seed}, {report.seconds:.1f} s, {report.description}")
 

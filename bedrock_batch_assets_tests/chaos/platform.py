@@ -1,7 +1,6 @@
 """The second floor: batches on the whole of Dagster, whose processes are killed and whose UI is used."""
 
 import os
-import random
 import tempfile
 import time
 from collections.abc import Callable
@@ -23,7 +22,7 @@ _SECONDS = {"Submitted": 0.5, "Validating": 0.5, "Scheduled": 1.0, "InProgress":
 def run_on_platform(seeds: list[int], on_report: Callable[[Report], None]) -> None:
     """Run the scenarios of some numbers on one platform, several at a time."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        site = Site(Path(folder).resolve(), service_faults(seeds[0]))
+        site = Site(Path(folder).resolve(), service_faults())
         os.environ.update(site.aws.environment)
         try:
             site.start()
@@ -34,21 +33,19 @@ def run_on_platform(seeds: list[int], on_report: Callable[[Report], None]) -> No
             site.end()
 
 
-def service_faults(seed: int) -> dict[str, Any]:
+def service_faults() -> dict[str, Any]:
     """What the service does to everybody, as settings of local AWS."""
-    pick = random.Random(f"service {seed}")
     bedrock = ("CreateModelInvocationJob", "GetModelInvocationJob", "ListModelInvocationJobs")
     storage = ("PutObject", "GetObject", "ListObjectsV2", "HeadObject")
-    faults = [{"operation": name, "code": "ThrottlingException", "share": pick.uniform(0, 0.1)} for name in bedrock]
-    faults += [{"operation": name, "code": "drop", "when": "after", "share": pick.uniform(0, 0.1)} for name in bedrock]
-    faults += [
-        {"operation": name, "code": "SlowDown", "status": 503, "share": pick.uniform(0, 0.03)} for name in storage
+    faults: list[dict[str, Any]] = [
+        *({"operation": name, "code": "ThrottlingException", "share": 0.05} for name in bedrock),
+        *({"operation": name, "code": "drop", "when": "after", "share": 0.05} for name in bedrock),
+        *({"operation": name, "code": "SlowDown", "status": 503, "share": 0.02} for name in storage),
     ]
     return {
-        "seed": seed,
         "seconds": _SECONDS,
-        "read_after_create_seconds": pick.choice((0.0, 0.5)),
-        "repeated_token": pick.choice(("return", "conflict")),
+        "read_after_create_seconds": 0.5,
+        "repeated_token": "conflict",
         "record_faults": {"error": 0.03, "missing": 0.02, "twice": 0.05, "corrupt": 0.01},
         "api_faults": faults,
     }

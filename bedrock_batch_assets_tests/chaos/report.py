@@ -53,8 +53,8 @@ class Report:
         account = self.account
         return bool(self.stuck or account.billed_twice or account.rows_lost or account.rows_doubled or account.wrong)
 
-    def explain(self, floor: str) -> str:
-        """What is wrong, for people, and how to see it again."""
+    def explain(self, floor: str, seeds: Sequence[int]) -> str:
+        """What is wrong, for people, and how to see it again, alone or with the scenarios that ran beside it."""
         account = self.account
         found = {
             "billed twice": account.billed_twice,
@@ -68,6 +68,8 @@ class Report:
             lines += [f"  {name}: {item}" for item in items[:_SHOWN]]
             lines += [f"  {name}: and {len(items) - _SHOWN} more"] if len(items) > _SHOWN else []
         lines.append(f"  again: {command(floor, self.seed, 1)}")
+        if floor == "platform":
+            lines.append(f"  with those beside it: {command(floor, seeds[0], len(seeds))}")
         return "\n".join(lines)
 
 

@@ -8,7 +8,9 @@ from typing import Any
 
 import dagster as dg
 from dagster import DagsterRunStatus
+from dagster._core.events import RunFailureReason
 from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES, BulkActionsFilter
+from dagster._core.storage.tags import RUN_FAILURE_REASON_TAG
 
 from bedrock_batch_assets.client.webserver import DagsterRefusedError, UnreachableError
 from bedrock_batch_assets.sensors.asset_events import latest_storage_id
@@ -25,7 +27,7 @@ SECONDS_PER_SCENE = 900.0
 # A backfill that is being cancelled takes the daemon's 30 s twice; a job takes seconds to stop.
 SECONDS_TO_STOP = 180.0
 # The progress sensor looks every 5 s, and starts a run some seconds later.
-_QUIET_SECONDS = 12.0
+_QUIET_SECONDS = 8.0
 _ENDED = frozenset({DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED})
 _LIVE_JOB = frozenset({"Submitted", "Validating", "Scheduled", "InProgress"})
 
@@ -141,9 +143,10 @@ class Scene:
 
     def _terminate(self, *, kill: bool = False) -> Steps:
         """A person terminates a chunk's run, and materializes the chunk later."""
-        yield from self._at_some_moment()
+        yield from self._at_some_moment(("chunk", "job", "job"))
         runs = [run for run in self._chunk_runs() if run.status not in _ENDED]
         if not runs:
+            self._note("too late to terminate anything")
             return
         run = runs[0]
         chunk = run.tags[PARTITION_TAG]
@@ -167,7 +170,7 @@ class Scene:
     def _cancel(self) -> Steps:
         """A person cancels the sensor's backfill, and starts one of all chunks later."""
         yield from self._until(lambda: bool(self._backfills()), "the backfill")
-        yield from self._at_some_moment()
+        yield from self._at_some_moment(("queued", "chunk", "job"))
         backfill = self._backfills()[0].backfill_id
         self._note(f"cancel backfill {backfill}")
         yield from self._ask(lambda: self.site.ui.web.cancel_backfill(backfill))
@@ -199,12 +202,13 @@ class Scene:
 
     # Moments.
 
-    def _at_some_moment(self) -> Steps:
-        stage = self.random.choice(("input", "queued", "process", "job", "job", "job", "late"))
+    def _at_some_moment(self, stages: Sequence[str] = ("input", "queued", "process", "job", "job", "late")) -> Steps:
+        stage = self.random.choice(stages)
         conditions: dict[str, Callable[[], bool]] = {
             "input": lambda: bool(self._runs()),
             "queued": lambda: bool(self._chunk_runs()),
             "process": lambda: bool(self._with_process()),
+            "chunk": lambda: any(run.status is DagsterRunStatus.STARTED for run in self._chunk_runs()),
             "job": lambda: bool(self._live_jobs(self._chunks())),
             "late": lambda: any(job["status"] not in _LIVE_JOB for job in self._jobs(self._chunks())),
         }
@@ -303,9 +307,14 @@ class Scene:
         return self.site.instance.get_run_records(filters=dg.RunsFilter(tags={BATCH_TAG: self.batch}))
 
     def _check_failures(self) -> None:
+        """Look for steps that failed. Of all other failures the platform takes care, in time."""
+        newest: dict[str, dg.DagsterRun] = {}
         for run in self._runs():
-            if run.status is DagsterRunStatus.FAILURE and not _will_be_retried(run) and not _was_retried(run):
-                raise StuckError(f"run {run.run_id} of {run.tags.get(PARTITION_TAG)} failed and waits for a person")
+            newest.setdefault(run.tags.get(PARTITION_TAG, ""), run)
+        for partition, run in newest.items():
+            is_of_step = run.tags.get(RUN_FAILURE_REASON_TAG) == RunFailureReason.STEP_FAILURE.value
+            if run.status is DagsterRunStatus.FAILURE and is_of_step:
+                raise StuckError(f"run {run.run_id} of {partition} failed and waits for a person")
 
     def _note(self, text: str) -> None:
         self.report.description += f"; {time.monotonic() - self.started:.1f} s: {text}"

@@ -12,6 +12,7 @@ from dagster._core.test_utils import create_run_for_test
 from dagster_graphql.schema import create_schema
 from graphql import parse, validate
 
+import bedrock_batch_assets.client.documents as all_documents
 import bedrock_batch_assets.client.webserver as module
 from bedrock_batch_assets.client.webserver import DagsterRefusedError, Run, UnreachableError, Webserver
 from bedrock_batch_assets.errors import RequestError
@@ -56,7 +57,7 @@ def test_every_document_fits_dagsters_schema() -> None:
     schema = create_schema().graphql_schema
     documents = {
         name: value
-        for name, value in vars(module).items()
+        for name, value in vars(all_documents).items()
         if isinstance(value, str) and value.lstrip().startswith(("query", "mutation"))
     }
     assert len(documents) >= 12

@@ -1,5 +1,6 @@
 import io
 import os
+import socket
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -92,3 +93,17 @@ def test_many_clients_at_once(local_aws: LocalAws) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(work, range(8))) == [3] * 8
+
+
+def test_a_client_that_dies_while_it_sends_has_written_nothing(local_aws: LocalAws) -> None:
+    """A request whose body breaks off takes no effect: neither a short object nor an empty one."""
+    local_aws.create_bucket("data")
+    host, _, port = local_aws.endpoint_url.removeprefix("http://").partition(":")
+    for sent in (b"", b"half of"):
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            head = f"PUT /data/key HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Length: 20\r\n\r\n"
+            connection.sendall(head.encode() + sent)
+            connection.shutdown(socket.SHUT_WR)
+            # The end of the answer: by then the request has been dealt with.
+            assert connection.recv(1000) == b""
+    assert local_aws.client("s3").list_objects_v2(Bucket="data")["KeyCount"] == 0

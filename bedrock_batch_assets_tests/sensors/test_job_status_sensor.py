@@ -147,6 +147,7 @@ def test_a_job_that_its_run_never_learned_of_is_stopped_too(bench: Bench) -> Non
     make_run(bench.instance, DagsterRunStatus.CANCELED, **tags)
     tick(bench)
     bench.aws.wait_for_status("Stopped")
+    assert bench.aws.calls()["StopModelInvocationJob"] == 1
 
 
 def test_jobs_of_runs_that_failed_or_were_taken_over_are_not_stopped(bench: Bench) -> None:
