@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import dagster as dg
 
@@ -32,8 +33,6 @@ def result_table(
     context: dg.AssetExecutionContext, storage: BatchStorage, prices: Prices, check_limits: CheckLimits
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """The input table with the model's answers, one file a chunk, in input order, with a summary of every row."""
-    from bedrock_batch_assets.storage.part_file import read_head
-
     with asset_run(context) as key:
         batch = storage.batch_manifest(key)
         parts = _parts(batch, storage)
@@ -47,8 +46,7 @@ def result_table(
             ),
         )
         file_rows = _file_rows(batch, keys, storage)
-        with storage.objects.open_reader(keys[0]) as file:
-            head = read_head(file, batch.output_format, PREVIEW_ROWS)
+        head = _head(batch, keys[0], storage) if file_rows is None or file_rows[0] is not None else []
     return dg.MaterializeResult(
         data_version=dg.DataVersion(batch.version),
         metadata={
@@ -85,6 +83,14 @@ def _parts(batch: BatchManifest, storage: BatchStorage) -> list[PartSummary]:
             f"now: {_some(lacking)}. Materialize jsonl_chunks, batch_job_outputs and result_parts of these chunks."
         )
     return [part for part in found if part is not None]
+
+
+def _head(batch: BatchManifest, key: str, storage: BatchStorage) -> list[dict[str, Any]]:
+    """The first rows of a part that can be read."""
+    from bedrock_batch_assets.storage.part_file import read_head
+
+    with storage.objects.open_reader(key) as file:
+        return read_head(file, batch.output_format, PREVIEW_ROWS)
 
 
 def _file_rows(batch: BatchManifest, keys: Sequence[str], storage: BatchStorage) -> list[int | None] | None:
