@@ -5,6 +5,7 @@ Asset definitions cannot tag runs, and a run that a person starts in the UI carr
 command line. It runs in the webserver and in the daemon, so it uses the instance and no code of the assets.
 """
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,6 +35,13 @@ class BatchRunCoordinator(QueuedRunCoordinator):
     - `bedrock/partition`: the chunk (or batch) that the run works on; a limit of one keeps two runs off it.
     - `bedrock/model`: the base model, on runs that own a job; its limit is the number of jobs in flight.
     """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        """Set up the queue, and the daemon that it is made in."""
+        super().__init__(*arguments, **options)
+        # Read by Dagster's backfill daemon, which has no other setting for it: while the code server restarts,
+        # backfills wait for it. Otherwise they fail and cancel their runs, which wait for paid jobs.
+        os.environ.setdefault("DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR", "1")
 
     def submit_run(self, context: SubmitRunContext) -> DagsterRun:
         """Tag the run, then queue it."""

@@ -23,6 +23,7 @@ from bedrock_batch_assets.processors.registry import Processors
 from bedrock_batch_assets.storage.manifests import ChunkManifest, JobOutput, OutputsManifest
 from bedrock_batch_assets.storage.resource import BatchStorage
 from bedrock_batch_assets.tags import JOB_ARN_TAG, JOB_TAG
+from bedrock_batch_assets.terminations import is_terminated_by_person
 
 
 class JobConfig(dg.Config):
@@ -135,7 +136,7 @@ class _JobOwner:
     def _person_asked_to_stop(self) -> bool:
         # The run's own object is a stale snapshot, so its status is read fresh.
         run = self._context.instance.get_run_by_id(self._context.run.run_id)
-        return run is not None and run.status in {dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED}
+        return is_terminated_by_person(self._context.instance, run)
 
 
 def _metadata(

@@ -1,4 +1,4 @@
-"""Runs that failed through no fault of their own, and that Dagster does not start again.
+"""Runs and backfills that failed through no fault of their own, and that Dagster does not start again.
 
 Dagster's run retries try once: if the code server is down at that moment, as it is when a whole host restarts, the run
 is marked not to be retried. Neither is one whose retries are used up, or whose backfill was over before its retry. The
@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 from dagster import DagsterInstance, DagsterRunStatus
 from dagster._core.events import RunFailureReason
-from dagster._core.execution.backfill import BulkActionStatus
+from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, BACKFILL_ID_TAG, RUN_FAILURE_REASON_TAG, WILL_RETRY_TAG
 
 from bedrock_batch_assets.partitions import batches, chunks
@@ -51,6 +51,29 @@ def ask_again(run: dg.DagsterRun) -> dg.RunRequest:
         run_config=dict(run.run_config),
         tags={**tags, ASKED_AGAIN_TAG: str(_times(run) + 1)},
     )
+
+
+def given_up_backfills(instance: DagsterInstance, now: datetime | None = None) -> set[tuple[str, str]]:
+    """Batches, with the version of their input, whose last backfill is one that Dagster has given up.
+
+    It does so where it cannot load the assets while the code server restarts, for example.
+    """
+    since = (now or datetime.now(UTC)) - LOOKBACK
+    if not instance.get_backfills(
+        filters=BulkActionsFilter(statuses=[BulkActionStatus.FAILED], created_after=since), limit=1
+    ):
+        # As nearly always: the rest reads whole backfills.
+        return set()
+    found: dict[tuple[str, str], list[BulkActionStatus]] = {}
+    # Newest first. Not by tag: in a storage that was migrated, that finds no backfill that never had a run.
+    for backfill in instance.get_backfills(filters=BulkActionsFilter(created_after=since)):
+        if BATCH_TAG in backfill.tags and VERSION_TAG in backfill.tags:
+            found.setdefault((backfill.tags[BATCH_TAG], backfill.tags[VERSION_TAG]), []).append(backfill.status)
+    return {
+        batch
+        for batch, statuses in found.items()
+        if statuses[0] is BulkActionStatus.FAILED and statuses.count(BulkActionStatus.FAILED) <= MAX_TIMES
+    }
 
 
 def _is_left_alone(instance: DagsterInstance, record: dg.RunRecord, now: datetime) -> bool:

@@ -8,7 +8,7 @@ from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES, Bulk
 from bedrock_batch_assets.assets.checks import BUILT_FROM_CURRENT_INPUT
 from bedrock_batch_assets.errors import BatchError
 from bedrock_batch_assets.partitions import chunk_key, split_chunk_key
-from bedrock_batch_assets.sensors.abandoned_runs import abandoned_runs, ask_again
+from bedrock_batch_assets.sensors.abandoned_runs import abandoned_runs, ask_again, given_up_backfills
 from bedrock_batch_assets.sensors.asset_events import (
     asset_backfill,
     data_versions,
@@ -55,7 +55,8 @@ def batch_progress_sensor(
     inputs, cursor.input_id = materializations_since(instance, "input_dataset", cursor.input_id, MAX_INPUT_EVENTS)
     parts, cursor.part_id = materializations_since(instance, "result_parts", cursor.part_id, MAX_PART_EVENTS)
     new = dict.fromkeys(batch for batch, _ in inputs)
-    touched = dict.fromkeys([*new, *cursor.busy, *(split_chunk_key(chunk)[0] for chunk, _ in parts)])
+    given_up = given_up_backfills(instance)
+    touched = dict.fromkeys([*new, *cursor.busy, *dict(given_up), *(split_chunk_key(chunk)[0] for chunk, _ in parts)])
     requests: list[dg.RunRequest] = []
     events: list[dg.AssetCheckEvaluation] = []
     still_busy: list[str] = []
@@ -71,7 +72,8 @@ def batch_progress_sensor(
         pending = pending_chunks(instance, batch)
         if key in new:
             events.extend(_stale_table(instance, batch))
-        if pending and key in new and not _backfill_in_progress(instance, batch):
+        is_wanted = key in new or (key, batch.version) in given_up
+        if pending and is_wanted and not _backfill_in_progress(instance, batch):
             tags = {BATCH_TAG: key, VERSION_TAG: batch.version}
             requests.append(asset_backfill(CHUNK_ASSETS, pending, tags))
         elif not pending:

@@ -14,6 +14,7 @@ from bedrock_batch_assets.jobs.naming import JobName
 from bedrock_batch_assets.jobs.service import BedrockBatchJobs
 from bedrock_batch_assets.jobs.state import JobState
 from bedrock_batch_assets.tags import BATCH_TAG, JOB_TAG, PARTITION_TAG
+from bedrock_batch_assets.terminations import is_terminated_by_person
 
 # For so long after a run was cancelled its job is looked after. Stopping takes the service minutes.
 CANCELED_LOOKBACK = timedelta(hours=1)
@@ -59,7 +60,11 @@ def canceled_jobs(instance: dg.DagsterInstance, now: datetime | None = None) -> 
     """
     since = (now or datetime.now(UTC)) - CANCELED_LOOKBACK
     canceled = instance.get_runs(filters=dg.RunsFilter(statuses=[DagsterRunStatus.CANCELED], updated_after=since))
-    found = {run.tags[JOB_TAG]: run.tags.get(PARTITION_TAG, "") for run in canceled if JOB_TAG in run.tags}
+    found = {
+        run.tags[JOB_TAG]: run.tags.get(PARTITION_TAG, "")
+        for run in canceled
+        if JOB_TAG in run.tags and is_terminated_by_person(instance, run)
+    }
     if not found:
         return {}
     wanted = {

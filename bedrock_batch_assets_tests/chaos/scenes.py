@@ -79,7 +79,9 @@ class Scene:
             self.report.stuck.append(str(error))
             self.report.log = self._story()
         self.report.seconds = time.monotonic() - self.started
-        self.report.account = audit(self.site.aws, self.site.bucket, self.batch, self.rows)
+        self.report.account = audit(
+            self.site.aws, self.site.bucket, self.batch, self.rows, has_table=not self.report.stuck
+        )
 
     def _play(self) -> Steps:
         site = self.site

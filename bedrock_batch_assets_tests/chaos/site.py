@@ -71,9 +71,11 @@ class Site:
 
     def end(self) -> None:
         """End everything, also what earlier kills left behind."""
-        for program in [*reversed(self._programs), self._aws_program]:
-            if program is not None:
-                program.end(_END_SECONDS)
+        if self._programs:
+            self._programs[-1].end(_END_SECONDS)
+        self._kill_left_behind()
+        if self._aws_program is not None:
+            self._aws_program.end(_END_SECONDS)
 
     @property
     def log(self) -> str:
@@ -95,12 +97,9 @@ class Site:
     def reboot(self) -> None:
         """Kill everything but AWS at once, and start it again."""
         self.kills += 1
-        for program in self._programs:
-            try:
-                os.killpg(program.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-            program.end(1.0)
+        os.killpg(self._programs[-1].pid, signal.SIGKILL)
+        self._programs[-1].end(1.0)
+        self._kill_left_behind()
         self._start_dagster()
 
     def interrupt(self) -> None:
@@ -130,6 +129,14 @@ class Site:
             return
         self.kills += 1
 
+    def _kill_left_behind(self) -> None:
+        """Kill what outlived its `dagster dev`, known by its environment: group numbers are given to others again."""
+        mark = f"DAGSTER_HOME={self._home}\0"
+        for program in self._programs[:-1]:
+            for pid in group_members(program.pid):
+                if mark in _text_of(pid, "environ"):
+                    self._kill(pid, signal.SIGKILL)
+
     def _start_dagster(self) -> None:
         program = local_platform.start_dagster(
             self._port,
@@ -156,8 +163,12 @@ class Site:
 
 
 def _command_line(pid: int) -> str:
+    return _text_of(pid, "cmdline").replace("\0", " ")
+
+
+def _text_of(pid: int, name: str) -> str:
     try:
-        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+        return Path(f"/proc/{pid}/{name}").read_text(errors="replace")
     except OSError:
         return ""
 

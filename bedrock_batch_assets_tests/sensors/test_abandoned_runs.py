@@ -1,5 +1,6 @@
 """Runs that died and that Dagster does not start again: which of them the sensor asks for, and which it leaves."""
 
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,7 +11,14 @@ from dagster import AssetKey, DagsterRunStatus
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.storage.dagster_run import RunsFilter
 
-from bedrock_batch_assets.sensors.abandoned_runs import MAX_TIMES, RETRY_GRACE, abandoned_runs, ask_again
+from bedrock_batch_assets.sensors.abandoned_runs import (
+    MAX_TIMES,
+    RETRY_GRACE,
+    abandoned_runs,
+    ask_again,
+    given_up_backfills,
+)
+from bedrock_batch_assets.terminations import is_terminated_by_person
 
 CHUNK_ASSETS = frozenset({AssetKey("jsonl_chunks"), AssetKey("batch_job_outputs"), AssetKey("result_parts")})
 
@@ -40,6 +48,18 @@ def failed_run(instance: dg.DagsterInstance, partition: str = "demo-00000", **ta
     )
     instance.run_storage.add_run(run)
     return run
+
+
+def add_backfill(instance: dg.DagsterInstance, identifier: str, status: BulkActionStatus, **tags: str) -> None:
+    backfill: Any = PartitionBackfill(
+        backfill_id=identifier,
+        status=status,
+        from_failure=False,
+        tags={name.replace("__", "/"): value for name, value in tags.items()},
+        backfill_timestamp=time.time(),
+        asset_selection=[],
+    )
+    instance.add_backfill(backfill)
 
 
 def ids(runs: list[dg.DagsterRun]) -> list[str]:
@@ -99,10 +119,55 @@ def test_partitions_that_are_no_more_are_left(instance: dg.DagsterInstance) -> N
 )
 def test_cancelled_backfills_stay_so(instance: dg.DagsterInstance, status: BulkActionStatus, asked: bool) -> None:
     """A run that died in a backfill which a person cancelled is left; in one that is merely over it is not."""
-    backfill: Any = PartitionBackfill(
-        backfill_id="one", status=status, from_failure=False, tags={}, backfill_timestamp=0.0, asset_selection=[]
-    )
-    instance.add_backfill(backfill)
+    add_backfill(instance, "one", status)
     run = failed_run(instance, dagster__backfill="one")
     assert ids(abandoned_runs(instance)) == ([run.run_id] if asked else [])
     assert len(list(instance.get_runs(filters=RunsFilter()))) == 1
+
+
+VERSION = {"bedrock__batch": "demo", "bedrock__version": "v"}
+
+
+def test_a_backfill_that_dagster_gave_up_is_known_until_there_is_a_newer_one(instance: dg.DagsterInstance) -> None:
+    """A failed backfill of a batch is given up; a cancelled one, one of nobody's batch, or one made again is not."""
+    add_backfill(instance, "one", BulkActionStatus.CANCELED, **VERSION)
+    add_backfill(instance, "two", BulkActionStatus.FAILED)
+    assert given_up_backfills(instance) == set()
+    add_backfill(instance, "three", BulkActionStatus.FAILED, **VERSION)
+    assert given_up_backfills(instance) == {("demo", "v")}
+    add_backfill(instance, "four", BulkActionStatus.REQUESTED, **VERSION)
+    assert given_up_backfills(instance) == set()
+
+
+def test_there_is_an_end_to_backfills_too(instance: dg.DagsterInstance) -> None:
+    """A batch whose backfills fail again and again is left to a person."""
+    for number in range(MAX_TIMES):
+        add_backfill(instance, f"failed {number}", BulkActionStatus.FAILED, **VERSION)
+    assert given_up_backfills(instance) == {("demo", "v")}
+    add_backfill(instance, "last", BulkActionStatus.FAILED, **VERSION)
+    assert given_up_backfills(instance) == set()
+
+
+@pytest.mark.parametrize(
+    ("run_status", "backfill_status", "by_person"),
+    [
+        (DagsterRunStatus.CANCELING, None, True),
+        (DagsterRunStatus.CANCELED, BulkActionStatus.CANCELING, True),
+        (DagsterRunStatus.CANCELING, BulkActionStatus.REQUESTED, True),
+        (DagsterRunStatus.CANCELING, BulkActionStatus.FAILING, False),
+        (DagsterRunStatus.CANCELED, BulkActionStatus.FAILED, False),
+        (DagsterRunStatus.STARTED, None, False),
+    ],
+)
+def test_who_ended_a_run(
+    instance: dg.DagsterInstance,
+    run_status: DagsterRunStatus,
+    backfill_status: BulkActionStatus | None,
+    by_person: bool,
+) -> None:
+    """A run is terminated by a person unless its backfill failed, or it is not terminated at all."""
+    tags = {} if backfill_status is None else {"dagster/backfill": "one"}
+    if backfill_status is not None:
+        add_backfill(instance, "one", backfill_status)
+    run = dg.DagsterRun(job_name="__ASSET_JOB", status=run_status, tags=tags)
+    assert is_terminated_by_person(instance, run) is by_person
