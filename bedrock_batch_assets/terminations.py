@@ -2,9 +2,10 @@
 
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus
 from dagster._core.execution.backfill import BulkActionStatus
-from dagster._core.storage.tags import BACKFILL_ID_TAG
+from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, BACKFILL_ID_TAG
 
 _GIVEN_UP = frozenset({BulkActionStatus.FAILING, BulkActionStatus.FAILED})
+_CANCELED = frozenset({BulkActionStatus.CANCELING, BulkActionStatus.CANCELED})
 _TERMINATED = frozenset({DagsterRunStatus.CANCELING, DagsterRunStatus.CANCELED})
 
 
@@ -12,10 +13,14 @@ def is_terminated_by_person(instance: DagsterInstance, run: DagsterRun | None) -
     """Whether somebody terminated the run, or cancelled its backfill: then its job is not wanted any more.
 
     A backfill that failed, since its assets could not be loaded for example, cancels its runs as well. Nobody wanted
-    that, and their jobs go on.
+    that, and their jobs go on. On the other hand a run may die just before its backfill is cancelled: it stays failed,
+    and is not retried.
     """
-    if run is None or run.status not in _TERMINATED:
+    if run is None:
         return False
     backfill_id = run.tags.get(BACKFILL_ID_TAG)
     backfill = instance.get_backfill(backfill_id) if backfill_id else None
-    return backfill is None or backfill.status not in _GIVEN_UP
+    if run.status in _TERMINATED:
+        return backfill is None or backfill.status not in _GIVEN_UP
+    is_dead = run.status is DagsterRunStatus.FAILURE and AUTO_RETRY_RUN_ID_TAG not in run.tags
+    return is_dead and backfill is not None and backfill.status in _CANCELED

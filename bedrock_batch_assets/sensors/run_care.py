@@ -59,7 +59,8 @@ def canceled_jobs(instance: dg.DagsterInstance, now: datetime | None = None) -> 
     for, so that a process that dies right after Create leaves no job behind that nobody can find.
     """
     since = (now or datetime.now(UTC)) - CANCELED_LOOKBACK
-    canceled = instance.get_runs(filters=dg.RunsFilter(statuses=[DagsterRunStatus.CANCELED], updated_after=since))
+    ended = [DagsterRunStatus.CANCELED, DagsterRunStatus.FAILURE]
+    canceled = instance.get_runs(filters=dg.RunsFilter(statuses=ended, updated_after=since))
     found = {
         run.tags[JOB_TAG]: run.tags.get(PARTITION_TAG, "")
         for run in canceled

@@ -5,6 +5,7 @@ service's own ledger is compared with the table. The last lines are the figures;
 """
 
 import argparse
+import signal
 import subprocess
 import sys
 import time
@@ -54,6 +55,8 @@ def _run(floor: str, seeds: list[int], lanes: int, on_report: Callable[[Report],
     else:
         from bedrock_batch_assets_tests.chaos.platform import run_on_platform
 
+        # Ends the platform's processes, as Ctrl-C does.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         run_on_platform(seeds, on_report)
 
 

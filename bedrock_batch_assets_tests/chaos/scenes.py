@@ -10,7 +10,7 @@ import dagster as dg
 from dagster import DagsterRunStatus
 from dagster._core.events import RunFailureReason
 from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES, BulkActionsFilter
-from dagster._core.storage.tags import RUN_FAILURE_REASON_TAG
+from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, BACKFILL_ID_TAG, RUN_FAILURE_REASON_TAG, WILL_RETRY_TAG
 
 from bedrock_batch_assets.client.webserver import DagsterRefusedError, UnreachableError
 from bedrock_batch_assets.sensors.asset_events import latest_storage_id
@@ -289,7 +289,14 @@ class Scene:
 
     def _active(self) -> bool:
         """Whether a run is on its way, or about to be retried."""
-        return any(run.status not in _ENDED or _will_be_retried(run) for run in self._runs())
+        return any(run.status not in _ENDED or self._will_be_retried(run) for run in self._runs())
+
+    def _will_be_retried(self, run: dg.DagsterRun) -> bool:
+        is_marked = run.tags.get(WILL_RETRY_TAG) == "true" and AUTO_RETRY_RUN_ID_TAG not in run.tags
+        if run.status is not DagsterRunStatus.FAILURE or not is_marked:
+            return False
+        # The daemon retries no run of a backfill that is over.
+        return BACKFILL_ID_TAG not in run.tags or not self._backfill_has_ended(run.tags[BACKFILL_ID_TAG])
 
     def _is_finished(self) -> bool:
         """Whether the table is newer than all parts, and nothing goes on."""
@@ -338,15 +345,6 @@ class Scene:
 
 
 _TOLD = {PARTITION_TAG, JOB_ARN_TAG, "dagster/will_retry", "dagster/auto_retry_run_id", "dagster/retry_number"}
-
-
-def _will_be_retried(run: dg.DagsterRun) -> bool:
-    is_marked = run.tags.get("dagster/will_retry") == "true"
-    return run.status is DagsterRunStatus.FAILURE and is_marked and not _was_retried(run)
-
-
-def _was_retried(run: dg.DagsterRun) -> bool:
-    return "dagster/auto_retry_run_id" in run.tags
 
 
 _KINDS: dict[str, Callable[[Scene], Steps]] = {

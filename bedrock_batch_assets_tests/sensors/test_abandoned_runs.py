@@ -156,6 +156,9 @@ def test_there_is_an_end_to_backfills_too(instance: dg.DagsterInstance) -> None:
         (DagsterRunStatus.CANCELING, BulkActionStatus.REQUESTED, True),
         (DagsterRunStatus.CANCELING, BulkActionStatus.FAILING, False),
         (DagsterRunStatus.CANCELED, BulkActionStatus.FAILED, False),
+        (DagsterRunStatus.FAILURE, BulkActionStatus.CANCELED, True),
+        (DagsterRunStatus.FAILURE, BulkActionStatus.REQUESTED, False),
+        (DagsterRunStatus.FAILURE, None, False),
         (DagsterRunStatus.STARTED, None, False),
     ],
 )
@@ -165,7 +168,7 @@ def test_who_ended_a_run(
     backfill_status: BulkActionStatus | None,
     by_person: bool,
 ) -> None:
-    """A run is terminated by a person unless its backfill failed, or it is not terminated at all."""
+    """A person ended a terminated run unless its backfill failed, and a dead one if its backfill was cancelled."""
     tags = {} if backfill_status is None else {"dagster/backfill": "one"}
     if backfill_status is not None:
         add_backfill(instance, "one", backfill_status)
