@@ -7,6 +7,8 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from bedrock_batch_assets.errors import RequestError
 from bedrock_batch_assets.partitions import MAX_CHUNKS_PER_BATCH
 
@@ -16,6 +18,9 @@ MAX_FILE_BYTES = 1_000_000_000
 # "Minimum number of records per batch inference job": the service fails jobs under it after accepting them (AWS General
 # Reference, Bedrock quotas).
 MIN_RECORDS_PER_JOB = 100
+
+# What 4 bytes hold.
+_MAX_SIZE = 2**32 - 1
 
 # Rows per entry of the index over row sizes.
 _BLOCK_ROWS = 256
@@ -49,12 +54,15 @@ class RowSizes:
         self.extend(sizes)
 
     def extend(self, sizes: Iterable[int]) -> None:
-        """Append rows.
+        """Append rows: any integers, or a numpy array of them, which is faster.
 
         Raises:
             OverflowError: A size is negative or does not fit into 4 bytes.
         """
-        self._sizes.extend(sizes)
+        values = np.fromiter(sizes, np.int64) if not isinstance(sizes, np.ndarray) else sizes
+        if len(values) and not 0 <= int(values.min()) <= int(values.max()) <= _MAX_SIZE:
+            raise OverflowError("the size of a record does not fit into 4 bytes")
+        self._sizes.frombytes(values.astype(np.uint32).tobytes())
         while (len(self._bytes)) * _BLOCK_ROWS <= len(self._sizes):
             start = (len(self._bytes) - 1) * _BLOCK_ROWS
             block = self._sizes[start : start + _BLOCK_ROWS]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from bedrock_batch_assets.chunk_plan import ChunkLimits, ChunkRange, RowSizes, plan_chunks, rows_for_jobs
 from bedrock_batch_assets.errors import RequestError
+from bedrock_batch_assets.records.ahead import mapped_ahead
 from bedrock_batch_assets.request import BatchRequest
-from bedrock_batch_assets.storage.row_digest import digest_rows, digest_texts
+from bedrock_batch_assets.storage.row_digest import digest_ranges, digest_texts
 from bedrock_batch_assets.storage.tables import TableWriter, read_rows
 
 if TYPE_CHECKING:
@@ -138,14 +140,15 @@ def ingest(
     if request.max_num_jobs is not None and len(ranges) > request.max_num_jobs:
         # The old chunks left too few jobs for the new rows.
         ranges = plan_chunks(row_count, limits, reading.sizes)
+    digests = _digests(path, source.schema, ranges)
     chunks = [
         PlannedChunk(
             chunk,
-            digest_rows(source.schema, read_rows(path, chunk.first_row, chunk.row_count)),
+            digest,
             reading.sizes.sent_before(chunk.end_row) - reading.sizes.sent_before(chunk.first_row),
             reading.sizes.bytes_before(chunk.end_row) - reading.sizes.bytes_before(chunk.first_row),
         )
-        for chunk in ranges
+        for chunk, digest in zip(ranges, digests, strict=True)
     ]
     rendered_bytes = reading.sizes.bytes_before(row_count)
     return IngestedTable(
@@ -162,6 +165,19 @@ def ingest(
         sample_record=reading.sample_record,
         preview=reading.preview,
     )
+
+
+def _digests(path: Path, schema: pa.Schema, ranges: Sequence[ChunkRange]) -> Iterator[str]:
+    """The digest of each chunk's rows. The stored table is read once, a stretch of it by each core."""
+    # Stretches of many chunks, since each reads the footer of the file.
+    length = -(-len(ranges) // 8)
+
+    def digests(some: Sequence[ChunkRange]) -> list[str]:
+        rows = read_rows(path, some[0].first_row, some[-1].end_row - some[0].first_row)
+        return list(digest_ranges(schema, rows, [chunk.row_count for chunk in some]))
+
+    stretches = [ranges[start : start + length] for start in range(0, len(ranges), length)]
+    return itertools.chain.from_iterable(mapped_ahead(digests, stretches))
 
 
 def estimated_tokens(rendered_bytes: int) -> int:
@@ -184,20 +200,28 @@ class _Reading:
         """Read at most `max_rows` rows, and no more bytes of records than could ever fit into `max_jobs` files."""
         most_bytes = max_jobs * limits.max_file_bytes if max_jobs is not None else None
         with TableWriter(self._path, source.schema, rows_per_chunk=limits.records_per_job) as writer:
-            for batch in _first_rows(source.batches(), max_rows):
-                self._add(batch)
+            for batch, rendered in self._rendered(_first_rows(source.batches(), max_rows)):
+                self._add(batch, rendered)
                 writer.write(batch)
                 if most_bytes is not None and self.sizes.bytes_before(len(self.sizes)) > most_bytes:
                     break
 
-    def _add(self, batch: pa.RecordBatch) -> None:
+    def _rendered(self, batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[pa.RecordBatch, RenderedRecords]]:
+        def numbered() -> Iterator[tuple[pa.RecordBatch, int]]:
+            row = len(self.sizes)
+            for batch in batches:
+                yield batch, row
+                row += batch.num_rows
+
+        return mapped_ahead(lambda item: (item[0], self._renderer.render(*item)), numbered())
+
+    def _add(self, batch: pa.RecordBatch, rendered: RenderedRecords) -> None:
         if len(self.preview) < _PREVIEW_ROWS:
             self.preview += _as_preview(batch.slice(0, _PREVIEW_ROWS - len(self.preview)))
-        rendered = self._renderer.render(batch, len(self.sizes))
-        self.sizes.extend(rendered.line_sizes.tolist())
+        self.sizes.extend(rendered.line_sizes)
         self.skipped_reasons.update(reason for _, reason in rendered.skipped)
         if not self.sample_record and rendered.record_count:
-            line = rendered.jsonl[: rendered.jsonl.index(b"\n")]
+            line = bytes(rendered.pieces[0]).partition(b"\n")[0]
             self.sample_record = json.dumps(json.loads(line), ensure_ascii=False, indent=2)
 
 

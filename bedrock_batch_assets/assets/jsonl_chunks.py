@@ -1,5 +1,8 @@
 """The chunk's records, rendered for the model."""
 
+import tempfile
+from pathlib import Path
+
 import dagster as dg
 
 from bedrock_batch_assets.assets.reporting import asset_run
@@ -45,30 +48,26 @@ def jsonl_chunks(
 
 def _render(chunk: Chunk) -> tuple[ChunkManifest, str]:
     """Render the chunk's records and store them. Returns the manifest and one record, cut to 2,000 characters."""
-    parts: list[bytes] = []
-    records = skipped = 0
-    row = chunk.entry.first_row
-    for rows in chunk.rows():
-        rendered = chunk.renderer.render(rows, row)
-        parts.append(rendered.jsonl)
-        records += rendered.record_count
-        skipped += len(rendered.skipped)
-        row += rows.num_rows
-    jsonl = b"".join(parts)
+    from bedrock_batch_assets.records.record_file import write_records
+
     storage = chunk.storage
-    # The name of the job is made of this, so it holds all that is paid for, and nothing else.
-    digest = content_digest(chunk.batch.model_id, chunk.processor.model_invocation_type, jsonl)
-    key = storage.layout.job_records(chunk.key, digest) if records else None
-    if key is not None:
-        storage.objects.put_bytes(key, jsonl, content_type="application/jsonl")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "records.jsonl"
+        with path.open("wb") as file:
+            written = write_records(chunk.renderer, chunk.rows(), chunk.entry.first_row, file)
+        # The name of the job is made of this, so it holds all that is paid for, and nothing else.
+        digest = content_digest(chunk.batch.model_id, chunk.processor.model_invocation_type, written.sha256)
+        key = storage.layout.job_records(chunk.key, digest) if written.records else None
+        if key is not None:
+            storage.objects.upload_file(path, key, content_type="application/jsonl")
     manifest = ChunkManifest(
         chunk=chunk.key,
         version=chunk.entry.version,
         digest=digest,
-        records=records,
-        skipped=skipped,
-        size_bytes=len(jsonl),
+        records=written.records,
+        skipped=written.skipped,
+        size_bytes=written.size_bytes,
         key=key,
     )
     storage.write_manifest(storage.layout.chunk_manifest(chunk.key), manifest)
-    return manifest, jsonl[: jsonl.find(b"\n")].decode()[:2000]
+    return manifest, written.first_record.decode()[:2000]

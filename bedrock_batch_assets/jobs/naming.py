@@ -53,7 +53,7 @@ class JobName:
 
 
 def content_digest(*parts: str | bytes) -> str:
-    """Digest of what a job is paid for: its rendered records, model and parameters, in this order."""
+    """Digest of what a job is paid for: model, kind of invocation, and the SHA-256 of its rendered records."""
     digest = hashlib.sha256()
     for part in parts:
         data = part.encode() if isinstance(part, str) else part

@@ -6,6 +6,7 @@ import pyarrow as pa
 
 from bedrock_batch_assets.errors import RequestError
 from bedrock_batch_assets.prompt_templates import value_to_text
+from bedrock_batch_assets.records.string_columns import strings_of
 
 
 def check_column(schema: pa.Schema, column: str, reader: str) -> None:
@@ -34,27 +35,31 @@ def check_column(schema: pa.Schema, column: str, reader: str) -> None:
         )
 
 
-def column_texts(values: pa.Array) -> list[str | None]:
-    """The text of each value, by the rule of `value_to_text`; None for null.
+def text_column(values: pa.Array) -> pa.StringArray:
+    """The text of each value, by the rule of `value_to_text`; null where there is nothing to say.
 
     Times are read to the microsecond: Python has no finer ones.
 
     Raises:
-        RequestError: A value is out of Python's range, such as a date after the year 9999.
+        RequestError: A value is out of Python's range, such as a date after the year 9999, or texts are not UTF-8.
     """
     kind = values.type
     if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        texts: list[str | None] = values.to_pylist()
-        return texts
+        values = values.dictionary_decode()
+        kind = values.type
+    if pa.types.is_string(kind):
+        return values
+    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind) or pa.types.is_integer(kind):
+        return values.cast(pa.string())
     try:
-        target = _without_nanoseconds(values.type)
-        if target != values.type:
+        target = _without_nanoseconds(kind)
+        if target != kind:
             values = values.cast(target, safe=False)
-        return [value_to_text(value) for value in values.to_pylist()]
+        texts = [value_to_text(value) for value in values.to_pylist()]
     except (ValueError, OverflowError) as error:
         raise RequestError(f"A value of type {values.type} cannot be read as text: {error}.") from error
+    # An empty text says as little as none.
+    return strings_of([(text or "").encode() for text in texts], empty_is_null=True)
 
 
 def _holds_bytes(kind: pa.DataType) -> bool:

@@ -1,7 +1,8 @@
 """Rows to records: the JSON lines that a batch inference job reads.
 
 A record is a constant JSON shell around one text, wherever the processor promises so. Then the shell is serialised
-once, and a record costs one JSON escape per placeholder and one join: no dict, no body, no encoder call per record.
+once, and columns are escaped and joined to lines as whole columns, by Arrow's kernels: nothing is done per record, and
+the GIL is free meanwhile.
 """
 
 from __future__ import annotations
@@ -13,12 +14,16 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from bedrock_batch_assets.errors import ConfigurationError, RequestError
 from bedrock_batch_assets.prompt_templates import PromptTemplate, empty_column_reason
-from bedrock_batch_assets.records.column_texts import check_column, column_texts
+from bedrock_batch_assets.records.column_texts import check_column, text_column
+from bedrock_batch_assets.records.string_columns import bitmap, byte_range, empty_values, json_escaped, strings_of
 
 if TYPE_CHECKING:
+    from collections.abc import Buffer  # type: ignore[attr-defined]
+
     import numpy.typing as npt
 
     from bedrock_batch_assets.processors.base import BaseProcessor
@@ -30,7 +35,7 @@ _ID_DIGITS = 10
 _POWERS_OF_TEN = 10 ** np.arange(_ID_DIGITS - 1, -1, -1, dtype=np.int64)
 
 # Rows that are worked on together: few enough for their texts to stay in the processor's cache (measured).
-_SLICE_ROWS = 512
+_SLICE_ROWS = 1_024
 
 # Texts that a careless processor would change: whitespace at the ends, characters that JSON escapes, line breaks that
 # JSON does not, braces, length.
@@ -59,16 +64,26 @@ class RenderedRecords:
     """The records of one Arrow batch.
 
     Attributes:
-        jsonl: One line per sent row, in row order, each ended by a newline. UTF-8.
+        pieces: UTF-8; together one line per sent row, in row order, each ended by a newline.
         record_count: Number of lines.
         line_sizes: int64, one per row of the Arrow batch: bytes of its line with the newline, 0 for a skipped row.
         skipped: Rows that are not sent, by their index in the whole batch, and why; in row order.
     """
 
-    jsonl: bytes
+    pieces: list[Buffer]
     record_count: int
     line_sizes: npt.NDArray[np.int64]
     skipped: list[tuple[int, str]]
+
+    @property
+    def jsonl(self) -> bytes:
+        """The pieces as one. A copy: files and digests take the pieces as they are."""
+        return b"".join(self.pieces)
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of all lines."""
+        return int(self.line_sizes.sum())
 
 
 class RecordRenderer:
@@ -101,6 +116,7 @@ class RecordRenderer:
         self.processor = processor
         self.template = template
         self._encoder = msgspec.json.Encoder()
+        self._no_separator = strings_of([b""])[0]
         self._shell = self._make_shell() if processor.input_is_template else None
 
     @property
@@ -118,7 +134,7 @@ class RecordRenderer:
         Raises:
             RequestError: A value cannot be read as text, see `column_texts`.
         """
-        pieces: list[bytes] = []
+        pieces: list[Buffer] = []
         skipped: list[tuple[int, str]] = []
         sizes = np.zeros(batch.num_rows, dtype=np.int64)
         for start in range(0, batch.num_rows, _SLICE_ROWS):
@@ -133,7 +149,7 @@ class RecordRenderer:
                 jsonl, line_sizes = self._fill_shell(self._shell, columns, sent + (first_row + start))
                 sizes[sent + start] = line_sizes
                 pieces.append(jsonl)
-        return RenderedRecords(b"".join(pieces), batch.num_rows - len(skipped), sizes, skipped)
+        return RenderedRecords(pieces, batch.num_rows - len(skipped), sizes, skipped)
 
     def skipped_rows(self, batch: pa.RecordBatch, first_row: int) -> list[tuple[int, str]]:
         """The rows that `render` skips, and why, without rendering the others."""
@@ -144,26 +160,26 @@ class RecordRenderer:
 
     def _texts(
         self, batch: pa.RecordBatch, first_row: int, skipped: list[tuple[int, str]]
-    ) -> tuple[list[list[str]], npt.NDArray[np.int64]]:
+    ) -> tuple[list[pa.StringArray], npt.NDArray[np.int64]]:
         """The texts per column of the rows that are sent, and the positions of these rows in `batch`."""
-        columns = [column_texts(batch.column(column)) for column in self.columns]
-        reasons: dict[int, str] = {}
-        for column, texts in zip(self.columns, columns, strict=True):
-            # `is_empty`, spelled out: a call per value would be felt.
-            for row in [row for row, text in enumerate(texts) if not text or text.isspace()]:
-                reasons.setdefault(row, empty_column_reason(column))
-        skipped += [(first_row + row, reasons[row]) for row in sorted(reasons)]
-        sent = [row for row in range(batch.num_rows) if row not in reasons] if reasons else range(batch.num_rows)
-        kept: list[list[str]] = []
-        for texts in columns:
-            kept.append([text for row in sent if (text := texts[row]) is not None] if reasons else texts)  # type: ignore[arg-type]
-        return kept, np.asarray(sent, dtype=np.int64)
+        columns = [text_column(batch.column(column)) for column in self.columns]
+        empty = [empty_values(texts) for texts in columns]
+        skips = np.logical_or.reduce(empty) if empty else np.zeros(batch.num_rows, np.bool_)
+        if not skips.any():
+            return columns, np.arange(batch.num_rows, dtype=np.int64)
+        for row in np.flatnonzero(skips).tolist():
+            column = next(column for column, rows in zip(self.columns, empty, strict=True) if rows[row])
+            skipped.append((first_row + row, empty_column_reason(column)))
+        sent = np.flatnonzero(~skips)
+        kept = pa.Array.from_buffers(pa.bool_(), batch.num_rows, [None, bitmap(~skips)])
+        return [texts.filter(kept) for texts in columns], sent
 
-    def _encode_lines(self, columns: Sequence[Sequence[str]], rows: npt.NDArray[np.int64]) -> list[bytes]:
+    def _encode_lines(self, columns: Sequence[pa.StringArray], rows: npt.NDArray[np.int64]) -> list[bytes]:
         """One line per row, through the processor and the encoder."""
         encode = self._encoder.encode
         lines = []
-        for row, values in zip(rows.tolist(), zip(*columns, strict=True) if columns else [()] * len(rows), strict=True):
+        values_of_rows = zip(*(column.to_pylist() for column in columns), strict=True) if columns else [()] * len(rows)
+        for row, values in zip(rows.tolist(), values_of_rows, strict=True):
             texts = dict(zip(self.columns, values, strict=True))
             prompt = self.template.literals[0]
             for placeholder, literal in zip(self.template.placeholders, self.template.literals[1:], strict=True):
@@ -173,32 +189,18 @@ class RecordRenderer:
         return lines
 
     def _fill_shell(
-        self, shell: tuple[bytes, ...], columns: Sequence[Sequence[str]], rows: npt.NDArray[np.int64]
-    ) -> tuple[bytes, npt.NDArray[np.int64]]:
+        self, shell: tuple[pa.StringScalar, ...], columns: Sequence[pa.StringArray], rows: npt.NDArray[np.int64]
+    ) -> tuple[pa.Buffer, npt.NDArray[np.int64]]:
         """The lines of the rows, and the size of each."""
-        count = len(rows)
-        encode = self._encoder.encode
-        escaped = {}
-        for column, texts in zip(self.columns, columns, strict=True):
-            escaped[column] = [encode(text)[1:-1] for text in texts]
-        # Layout per record: id, literal, value, literal, …, value, end of this line and start of the next.
-        width = 2 * len(shell) - 2
-        pieces: list[bytes] = [b""] * (count * width)
-        pieces[0::width] = _record_ids(rows)
-        sizes = np.full(count, sum(map(len, shell)) + 1 + _ID_DIGITS, dtype=np.int64)
-        for index, literal in enumerate(shell[1:-1]):
-            pieces[2 * index + 1 :: width] = [literal] * count
-        for index, placeholder in enumerate(self.template.placeholders):
-            values = escaped[placeholder]
-            pieces[2 * index + 2 :: width] = values
-            sizes += np.fromiter(map(len, values), np.int64, count)
-        head, tail = shell[0], shell[-1]
-        pieces[width - 1 :: width] = [tail + head] * count
-        pieces[-1] = tail
-        pieces[0] = head + pieces[0]
-        return b"".join(pieces), sizes
+        escaped = dict(zip(self.columns, map(json_escaped, columns), strict=True))
+        parts = [shell[0], _record_ids(rows)]
+        for literal, placeholder in zip(shell[1:-1], self.template.placeholders, strict=True):
+            parts += (literal, escaped[placeholder])
+        lines = pc.binary_join_element_wise(*parts, shell[-1], self._no_separator)
+        offsets, _ = byte_range(lines)
+        return lines.buffers()[2].slice(offsets[0], offsets[-1] - offsets[0]), np.diff(offsets)
 
-    def _make_shell(self) -> tuple[bytes, ...]:
+    def _make_shell(self) -> tuple[pa.StringScalar, ...]:
         """The constant parts of a line: before the id, from the id to the first value, between values, after the last.
 
         Raises:
@@ -216,7 +218,7 @@ class RecordRenderer:
         literals = [self._encoder.encode(literal)[1:-1] for literal in self.template.literals]
         literals[0] = b'","modelInput":' + before + literals[0]
         literals[-1] += after + b"}\n"
-        return (b'{"recordId":"', *literals)
+        return tuple(strings_of([b'{"recordId":"', *literals]))
 
     def _split_at(self, text: str) -> tuple[bytes, bytes] | None:
         body: Any = self._encoder.encode(self.processor.process_input(text))
@@ -226,9 +228,10 @@ class RecordRenderer:
         return parts[0] + b'"', b'"' + parts[1]
 
 
-def _record_ids(rows: npt.NDArray[np.int64]) -> list[bytes]:
-    digits = np.empty((len(rows), 1 + _ID_DIGITS), dtype=np.uint8)
+def _record_ids(rows: npt.NDArray[np.int64]) -> pa.StringArray:
+    width = 1 + _ID_DIGITS
+    digits = np.empty((len(rows), width), dtype=np.uint8)
     digits[:, 0] = ord("r")
     digits[:, 1:] = rows[:, None] // _POWERS_OF_TEN % 10 + ord("0")
-    identifiers: list[bytes] = digits.view(f"S{1 + _ID_DIGITS}")[:, 0].tolist()
-    return identifiers
+    offsets = np.arange(0, width * (len(rows) + 1), width, dtype=np.int32)
+    return pa.StringArray.from_buffers(len(rows), pa.py_buffer(offsets), pa.py_buffer(digits))

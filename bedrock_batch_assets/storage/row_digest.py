@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pyarrow as pa  # noqa: TID253 - imported by those alone who read tables
@@ -37,6 +37,35 @@ def digest_rows(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> str:
         for column in block.columns:
             _add_values(state, pa.concat_arrays(column.chunks) if column.num_chunks != 1 else column.chunk(0))
     return state.hexdigest()
+
+
+def digest_ranges(schema: pa.Schema, batches: Iterable[pa.RecordBatch], row_counts: Iterable[int]) -> Iterator[str]:
+    """The digests of consecutive ranges of rows, each as `digest_rows` gives it.
+
+    Args:
+        schema: Of the batches.
+        batches: The rows of all ranges, in order.
+        row_counts: The rows of each range.
+    """
+    rows = _Rows(batches)
+    for row_count in row_counts:
+        yield digest_rows(schema, rows.take(row_count))
+
+
+class _Rows:
+    """Rows that are taken from batches, as many at a time as one likes."""
+
+    def __init__(self, batches: Iterable[pa.RecordBatch]) -> None:
+        self._batches = iter(batches)
+        self._rest: pa.RecordBatch | None = None
+
+    def take(self, count: int) -> Iterator[pa.RecordBatch]:
+        while count:
+            batch = next(self._batches) if self._rest is None else self._rest
+            head = batch.slice(0, count)
+            count -= head.num_rows
+            self._rest = batch.slice(head.num_rows) if head.num_rows < batch.num_rows else None
+            yield head
 
 
 def digest_texts(texts: Iterable[str]) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from bedrock_batch_assets.errors import RequestError
 from bedrock_batch_assets.prompt_templates import value_to_text
-from bedrock_batch_assets.records.column_texts import check_column, column_texts
+from bedrock_batch_assets.records.column_texts import check_column, text_column
 
 NOON = datetime.datetime(2024, 5, 1, 12, 0, 0, 250)
 
@@ -42,8 +42,8 @@ NOON = datetime.datetime(2024, 5, 1, 12, 0, 0, 250)
 )
 def test_a_column_has_the_texts_of_its_values(column: pa.Array) -> None:
     """Reading a column at once and value by value give the same texts, also from the middle of a column."""
-    assert column_texts(column) == [value_to_text(value) for value in column.to_pylist()]
-    assert column_texts(column.slice(1)) == [value_to_text(value) for value in column.to_pylist()[1:]]
+    assert text_column(column).to_pylist() == [value_to_text(value) for value in column.to_pylist()]
+    assert text_column(column.slice(1)).to_pylist() == [value_to_text(value) for value in column.to_pylist()[1:]]
 
 
 NANOSECONDS = 1_714_564_800_000_250_999
@@ -66,13 +66,13 @@ NANOSECONDS = 1_714_564_800_000_250_999
 )
 def test_nanoseconds_are_cut_to_microseconds(kind: pa.DataType, value: Any, text: str) -> None:
     """Only pandas could represent them, which a process that renders does not load."""
-    assert column_texts(pa.array([value, None], kind)) == [text, None]
+    assert text_column(pa.array([value, None], kind)).to_pylist() == [text, None]
 
 
 def test_a_date_that_python_does_not_have_is_the_requests_fault() -> None:
     """The message names the type instead of ending in an overflow."""
     with pytest.raises(RequestError, match="timestamp"):
-        column_texts(pa.array([2**62], pa.timestamp("s")))
+        text_column(pa.array([2**62], pa.timestamp("s")))
 
 
 @pytest.mark.parametrize(
@@ -109,4 +109,4 @@ def test_extension_types_have_the_text_of_their_value() -> None:
     identifier = uuid.UUID(int=7)
     column = pa.array([identifier.bytes], pa.uuid())
     check_column(pa.schema([("id", column.type)]), "id", "The prompt")
-    assert column_texts(column) == [str(identifier)]
+    assert text_column(column).to_pylist() == [str(identifier)]
