@@ -26,6 +26,7 @@ class TitanTextEmbeddingsV2Processor(BaseProcessor):
     model_ids: ClassVar[tuple[re.Pattern[str], ...]] = (re.compile(r"amazon\.titan-embed-text-v2(:.+)?"),)
     input_is_template: ClassVar[bool] = True
     output_type: ClassVar[type[Any] | None] = TitanEmbeddingOutput
+    vector_field: ClassVar[str | None] = "embedding"
 
     dimensions: int = Field(default=1024, description="Length of the vectors: 1024, 512 or 256.")
     normalize: bool = Field(default=True, description="Scale each vector to length 1.")

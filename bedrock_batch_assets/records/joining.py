@@ -1,23 +1,27 @@
 """Answers back to their rows.
 
-Answers are kept as the bytes that Arrow columns are made of, one slot per row of the chunk: 100,000 embeddings of 1024
-numbers are 400 MB here, and several GB as lists of Python numbers.
+Output lines come in any order and any number, so there is a slot per row of the chunk: numbers in arrays (50 bytes a
+row), and texts and vectors, which may be gigabytes, in a spool. A block's first answers are put into their slots
+together; errors, and further lines for a record, one by one.
 """
 
 from __future__ import annotations
 
-import struct
+from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import pyarrow as pa
 
 from bedrock_batch_assets.errors import RequestError
 from bedrock_batch_assets.processors.base import ModelAnswer
-from bedrock_batch_assets.records.parsing import BinaryReader, OutputParser, OutputRecord
-from bedrock_batch_assets.records.rendering import RecordRenderer, row_of
+from bedrock_batch_assets.records.parsing import MAX_TOKENS, BinaryReader, OutputParser, OutputRecord, checked
+from bedrock_batch_assets.records.rendering import RecordRenderer, rows_of
+from bedrock_batch_assets.records.spool import Spool
+from bedrock_batch_assets.records.string_columns import bitmap, strings_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -46,6 +50,9 @@ _NO_ANSWER = ModelAnswer()
 # cost more to reach than all the rest of what is done per line (measured).
 _STATUSES = ("missing", "skipped", "error", "truncated", "ok")
 _MISSING, _SKIPPED, _ERROR, _TRUNCATED, _OK = range(5)
+
+# In the place of a number of tokens that is not known. What is known is far smaller, see `parsing`.
+_UNKNOWN = np.iinfo(np.int64).min
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +103,72 @@ class OutputCounts:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """What some records say, as columns.
+
+    Attributes:
+        contents: UTF-8 text or float32 numbers; nothing where there is no answer, or nothing in it.
+        lengths: Of the contents, in bytes.
+        status: What the row's would be if the content is not empty.
+        stop_reasons: As the model reports them.
+        input_tokens: `_UNKNOWN` where they are not told.
+        output_tokens: As the above.
+    """
+
+    contents: list[bytes]
+    lengths: npt.NDArray[np.int64]
+    status: npt.NDArray[np.uint8]
+    stop_reasons: list[str | None]
+    input_tokens: npt.NDArray[np.int64]
+    output_tokens: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, records: Sequence[OutputRecord], is_text: bool) -> Self:
+        """Take them from the answers.
+
+        Raises:
+            TypeError, ValueError, AttributeError, OverflowError: An answer does not fit the columns.
+        """
+        answers = [record.answer or _NO_ANSWER for record in records]
+        if is_text:
+            contents = [_encoded(text) if (text := answer.response) else b"" for answer in answers]
+        else:
+            contents = [b"" if (vector := answer.embedding) is None else _vector_bytes(vector)[0] for answer in answers]
+        return cls(
+            contents,
+            np.fromiter(map(len, contents), np.int64, len(contents)),
+            np.array([_TRUNCATED if answer.truncated else _OK for answer in answers], np.uint8),
+            _checked_texts([answer.stop_reason for answer in answers]),
+            _checked_tokens([_UNKNOWN if (count := answer.input_tokens) is None else count for answer in answers]),
+            _checked_tokens([_UNKNOWN if (count := answer.output_tokens) is None else count for answer in answers]),
+        )
+
+    @staticmethod
+    def total(tokens: npt.NDArray[np.int64]) -> int:
+        """The sum of those that are known."""
+        return int(tokens[tokens != _UNKNOWN].sum())
+
+
+def _checked_texts(texts: list[str | None]) -> list[str | None]:
+    # Raises for what is neither a text nor None; there are few different ones.
+    "".join(text for text in set(texts) if text is not None)
+    return texts
+
+
+def _checked_tokens(counts: list[int]) -> npt.NDArray[np.int64]:
+    # Unlike numpy, `array` takes neither texts nor fractions for integers.
+    numbers = np.frombuffer(array("q", counts), np.int64)
+    if ((abs(numbers) >= MAX_TOKENS) & (numbers != _UNKNOWN)).any():
+        raise OverflowError("a number of tokens is no number of tokens")
+    return numbers
+
+
 class OutputJoin:
     """Joins the output files of one chunk to its rows, on the record id.
 
-    Call `add_outputs` for every file, then `join` for every Arrow batch of the chunk's rows, in order.
+    Call `add_outputs` for every file, then `join` for every Arrow batch of the chunk's rows, in order. A context
+    manager, since it may hold a file.
     """
 
     def __init__(self, renderer: RecordRenderer, first_row: int, row_count: int) -> None:
@@ -116,18 +185,29 @@ class OutputJoin:
         self._first_row = first_row
         self._row_count = row_count
         self._next_row = first_row
-        # One slot per row. The contents are UTF-8 text or float32 numbers, empty where there is no answer.
-        self._status = bytearray(row_count)
-        self._contents = [b""] * row_count
-        self._stop_reasons = [b""] * row_count
-        self._input_tokens: list[int | None] = [None] * row_count
-        self._output_tokens: list[int | None] = [None] * row_count
-        self._lines = [0] * row_count
+        # One slot per row. The contents are UTF-8 text or float32 numbers, of no length where there is no answer.
+        self._spool = Spool()
+        self._starts = np.zeros(row_count, np.int64)
+        self._lengths = np.zeros(row_count, np.int64)
+        self._status = np.zeros(row_count, np.uint8)
+        self._stop_reasons = np.zeros(row_count, np.int32)
+        self._input_tokens = np.full(row_count, _UNKNOWN, np.int64)
+        self._output_tokens = np.full(row_count, _UNKNOWN, np.int64)
+        self._lines = np.zeros(row_count, np.int32)
         self._waves: dict[int, int] = {}
         self._errors: dict[int, bytes] = {}
-        # Many records stop, or fail, for the same reason: it is encoded and kept once.
-        self._reasons: dict[str | None, bytes] = {None: b""}
+        # Many records stop for the same reason: it is encoded and kept once.
+        self._reason_codes: dict[str | None, int] = {None: 0}
+        self._reasons: list[bytes] = [b""]
         self._counts = {field.name: 0 for field in fields(JoinSummary) if field.name != "rows"}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._spool.close()
 
     def add_outputs(self, source: BinaryReader | Iterable[bytes], wave: int = 0) -> OutputCounts:
         """Read one output file.
@@ -142,22 +222,110 @@ class OutputJoin:
         Returns:
             What the file holds, whether or not it counts for a row.
         """
-        first_row, row_count, counts = self._first_row, self._row_count, self._counts
-        lines = input_tokens = output_tokens = 0
-        for record in self._parser.parse(source):
-            lines += 1
-            if (answer := record.answer) is not None:
-                input_tokens += answer.input_tokens or 0
-                output_tokens += answer.output_tokens or 0
-            row = row_of(record.record_id)
-            if record.corrupt:
-                counts["corrupt_lines"] += 1
-            if row is None or not 0 <= row - first_row < row_count:
-                # A corrupt line is not counted twice.
-                counts["unknown_record_ids"] += not record.corrupt
-                continue
-            self._keep(row - first_row, record, wave)
-        return OutputCounts(lines, input_tokens, output_tokens)
+        seen = OutputCounts()
+        for records in self._parser.parse_blocks(source):
+            try:
+                columns = _Columns.of(records, self._is_text)
+            except (TypeError, ValueError, AttributeError, OverflowError):
+                records = [checked(record) for record in records]  # noqa: PLW2901 - the same ones
+                columns = _Columns.of(records, self._is_text)
+            seen += OutputCounts(
+                len(records), columns.total(columns.input_tokens), columns.total(columns.output_tokens)
+            )
+            slots = self._slots(records)
+            for place in self._keep_first_answers(records, columns, slots, wave):
+                if slots[place] >= 0:
+                    self._keep(int(slots[place]), records[place], columns.contents[place], wave)
+        return seen
+
+    def _slots(self, records: Sequence[OutputRecord]) -> npt.NDArray[np.int64]:
+        """The slot of each record, -1 where it has none. Counts the lines that are corrupt or nobody's."""
+        slots = rows_of([record.record_id for record in records]) - self._first_row
+        slots[(slots < 0) | (slots >= self._row_count)] = -1
+        corrupt = [record.corrupt for record in records]
+        self._counts["corrupt_lines"] += sum(corrupt)
+        # A corrupt line is not counted twice.
+        self._counts["unknown_record_ids"] += int(np.count_nonzero((slots < 0) & ~np.array(corrupt, np.bool_)))
+        return slots
+
+    def _keep_first_answers(
+        self, records: Sequence[OutputRecord], columns: _Columns, slots: npt.NDArray[np.int64], wave: int
+    ) -> Iterable[int]:
+        """Put the answers of records that no line has spoken of yet into their slots, all at once.
+
+        Returns the places, in order, of the lines that are left: errors, and further lines for a record.
+        """
+        lengths = columns.lengths
+        is_first = np.zeros(len(records), np.bool_)
+        is_first[np.unique(slots, return_index=True)[1]] = True
+        is_first &= (slots >= 0) & (lengths > 0)
+        is_first[is_first] = self._lines[slots[is_first]] == 0
+        places = np.flatnonzero(is_first)
+        if len(places):
+            rows, lengths = slots[places], lengths[places]
+            contents = columns.contents
+            start = self._spool.append([contents[place] for place in places.tolist()])
+            self._starts[rows] = start + np.cumsum(lengths) - lengths
+            self._lengths[rows] = lengths
+            self._status[rows] = columns.status[places]
+            codes = [self._reason_code(reason) for reason in columns.stop_reasons]
+            self._stop_reasons[rows] = np.array(codes, np.int32)[places]
+            self._input_tokens[rows] = columns.input_tokens[places]
+            self._output_tokens[rows] = columns.output_tokens[places]
+            self._lines[rows] = 1
+            if wave:
+                self._waves.update(dict.fromkeys(rows.tolist(), wave))
+        return np.flatnonzero(~is_first).tolist()
+
+    def _keep(self, slot: int, record: OutputRecord, content: bytes, wave: int) -> None:
+        answer, error = record.answer, record.error
+        status = _ERROR
+        if answer is not None:
+            if content:
+                status = _TRUNCATED if answer.truncated else _OK
+            else:
+                error = self._no_content_reason(answer)
+        earlier_lines = self._lines[slot]
+        self._lines[slot] = earlier_lines + 1
+        if earlier_lines:
+            if not self._beats_earlier_line(slot, status, wave):
+                return
+        elif wave:
+            self._waves[slot] = wave
+        self._status[slot] = status
+        self._starts[slot] = self._spool.append([content])
+        self._lengths[slot] = len(content)
+        if error is not None:
+            self._errors[slot] = _encoded(error)
+        if answer is None:
+            answer = _NO_ANSWER
+        self._stop_reasons[slot] = self._reason_code(answer.stop_reason)
+        self._input_tokens[slot] = _number(answer.input_tokens)
+        self._output_tokens[slot] = _number(answer.output_tokens)
+
+    def _beats_earlier_line(self, slot: int, status: int, wave: int) -> bool:
+        """Whether a further line for a record replaces what is known. Forgets it if so, and counts duplicates."""
+        last_wave = self._waves.get(slot, 0)
+        self._counts["duplicate_lines"] += wave == last_wave
+        self._waves[slot] = max(wave, last_wave)
+        current = self._status[slot]
+        if status > current or (status == current == _ERROR and wave > last_wave):
+            self._errors.pop(slot, None)
+            return True
+        return False
+
+    def _no_content_reason(self, answer: ModelAnswer) -> str:
+        problem = None if self._is_text or answer.embedding is None else _vector_bytes(answer.embedding)[1]
+        if problem is not None:
+            return f"unexpected model output: {problem}"
+        return f"the model returned no content (stop reason: {answer.stop_reason or 'none given'})"
+
+    def _reason_code(self, reason: str | None) -> int:
+        code = self._reason_codes.get(reason)
+        if code is None:
+            code = self._reason_codes[reason] = len(self._reasons)
+            self._reasons.append(_encoded(reason or ""))
+        return code
 
     def join(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The next rows of the chunk, with the answers' columns after their own.
@@ -178,23 +346,24 @@ class OutputJoin:
         if stop > self._row_count:
             raise ValueError(f"row {self._first_row + stop - 1} is not in the chunk of {self._row_count} rows")
         schema = joined_schema(batch.schema, self._renderer)
-        if (size := sum(map(len, self._contents[start:stop]))) > _MAX_BYTES:
+        if (size := int(self._lengths[start:stop].sum())) > _MAX_BYTES:
             raise ValueError(f"the answers of {batch.num_rows} rows have {size} bytes: join fewer at a time")
         errors = self._settle(batch, start, stop)
         status = self._status[start:stop]
-        for code, name in enumerate(_STATUSES):
-            self._counts[name] += status.count(code)
+        for name, count in zip(_STATUSES, np.bincount(status, minlength=len(_STATUSES)).tolist(), strict=True):
+            self._counts[name] += count
+        get = self._spool.get
+        places = zip(self._starts[start:stop].tolist(), self._lengths[start:stop].tolist(), strict=True)
+        contents = [get(place, length) if length else b"" for place, length in places]
         names = [name.encode() for name in _STATUSES]
         columns = [
-            _column([names[code] for code in status], pa.string()),
-            _column(errors, pa.string()),
-            _column(self._stop_reasons[start:stop], pa.string()),
+            strings_of([names[code] for code in status.tolist()]),
+            strings_of(errors, empty_is_null=True),
+            strings_of([self._reasons[code] for code in self._stop_reasons[start:stop].tolist()], empty_is_null=True),
             self._token_column("input_tokens", self._input_tokens[start:stop]),
             self._token_column("output_tokens", self._output_tokens[start:stop]),
-            _column(self._contents[start:stop], pa.string() if self._is_text else EMBEDDING_FIELD.type),
+            strings_of(contents, empty_is_null=True) if self._is_text else _vectors_of(contents),
         ]
-        # They are handed out once, and embeddings are large.
-        self._contents[start:stop] = [b""] * batch.num_rows
         self._next_row += batch.num_rows
         return pa.RecordBatch.from_arrays([*batch.columns, *columns], schema=schema)
 
@@ -205,90 +374,28 @@ class OutputJoin:
         rows = sum(counts[status] for status in _STATUSES)
         return JoinSummary(rows=rows, **counts)
 
-    def _keep(self, slot: int, record: OutputRecord, wave: int) -> None:
-        answer, error = record.answer, record.error
-        status, content = _ERROR, b""
-        if answer is not None:
-            try:
-                content = self._content_of(answer)
-            except (struct.error, OverflowError, TypeError) as problem:
-                error = f"unexpected model output: {problem}"
-            else:
-                if content:
-                    status = _TRUNCATED if answer.truncated else _OK
-                else:
-                    error = f"the model returned no content (stop reason: {answer.stop_reason or 'none given'})"
-        earlier_lines = self._lines[slot]
-        self._lines[slot] = earlier_lines + 1
-        if earlier_lines:
-            if not self._beats_earlier_line(slot, status, wave):
-                return
-        elif wave:
-            self._waves[slot] = wave
-        self._status[slot] = status
-        self._contents[slot] = content
-        if error is not None:
-            self._errors[slot] = self._reason(error)
-        if answer is None:
-            answer = _NO_ANSWER
-        self._stop_reasons[slot] = self._reason(answer.stop_reason)
-        self._input_tokens[slot] = answer.input_tokens
-        self._output_tokens[slot] = answer.output_tokens
-
-    def _beats_earlier_line(self, slot: int, status: int, wave: int) -> bool:
-        """Whether a further line for a record replaces what is known. Forgets it if so, and counts duplicates."""
-        last_wave = self._waves.get(slot, 0)
-        self._counts["duplicate_lines"] += wave == last_wave
-        self._waves[slot] = max(wave, last_wave)
-        current = self._status[slot]
-        if status > current or (status == current == _ERROR and wave > last_wave):
-            self._errors.pop(slot, None)
-            return True
-        return False
-
-    def _content_of(self, answer: ModelAnswer) -> bytes:
-        if self._is_text:
-            return _encoded(answer.response) if answer.response else b""
-        if not answer.embedding:
-            return b""
-        # Twice as fast as array or numpy (measured).
-        vector = struct.pack(f"{len(answer.embedding)}f", *answer.embedding)
-        if not np.isfinite(np.frombuffer(vector, np.float32)).all():
-            raise OverflowError("the embedding has a number that is infinite or none")
-        return vector
-
-    def _reason(self, text: str | None) -> bytes:
-        encoded = self._reasons.get(text)
-        if encoded is None:
-            encoded = self._reasons[text] = _encoded(text or "")
-        return encoded
-
     def _settle(self, batch: pa.RecordBatch, start: int, stop: int) -> list[bytes]:
         """Mark the skipped rows. Returns why a row has no answer, for every row that has none."""
         errors = [b""] * (stop - start)
         missing = MISSING_REASON.encode()
-        # Copies, since a view would forbid the buffer to change.
-        status = np.frombuffer(self._status[start:stop], np.uint8)
-        for index in np.flatnonzero(status <= _ERROR).tolist():
+        for index in np.flatnonzero(self._status[start:stop] <= _ERROR).tolist():
             errors[index] = self._errors.get(start + index, missing)
         for row, reason in self._renderer.skipped_rows(batch, self._first_row + start):
             slot = row - self._first_row
             # It was never sent, so a line with its id is not about it.
-            self._counts["unknown_record_ids"] += self._lines[slot]
+            self._counts["unknown_record_ids"] += int(self._lines[slot])
             self._status[slot] = _SKIPPED
-            self._contents[slot] = self._stop_reasons[slot] = b""
-            self._input_tokens[slot] = self._output_tokens[slot] = None
+            self._lengths[slot] = self._stop_reasons[slot] = 0
+            self._input_tokens[slot] = self._output_tokens[slot] = _UNKNOWN
             errors[slot - start] = _encoded(reason)
         return errors
 
-    def _token_column(self, name: str, tokens: Sequence[int | None]) -> pa.Array:
-        validity = None
-        if None in tokens:
-            validity = _bitmap(np.array([count is not None for count in tokens], np.bool_))
-            tokens = [count or 0 for count in tokens]
-        values = np.array(tokens, np.int64)
+    def _token_column(self, name: str, tokens: npt.NDArray[np.int64]) -> pa.Array:
+        known = tokens != _UNKNOWN
+        values = np.where(known, tokens, 0)
         self._counts[name] += int(values.sum())
-        return pa.Array.from_buffers(pa.int64(), len(tokens), [validity, pa.py_buffer(values)])
+        validity = None if known.all() else bitmap(known)
+        return pa.Array.from_buffers(pa.int64(), len(values), [validity, pa.py_buffer(values)])
 
 
 def joined_schema(schema: pa.Schema, renderer: RecordRenderer) -> pa.Schema:
@@ -312,22 +419,30 @@ def _encoded(text: str) -> bytes:
     return text.encode("utf-8", "replace")
 
 
-def _column(contents: Sequence[bytes], kind: pa.DataType) -> pa.Array:
-    """A column of strings or of lists of float32 numbers, made of their bytes; empty ones are null.
+def _number(tokens: int | None) -> int:
+    return _UNKNOWN if tokens is None else tokens
 
-    `pa.array` would do, but it imports pandas: 34 MB, in a process that shares its machine with many.
-    """
-    lengths = np.fromiter(map(len, contents), np.int64, len(contents))
+
+def _vector_bytes(vector: Sequence[float]) -> tuple[bytes, str | None]:
+    """The vector as float32 numbers; or nothing, and why it is none. An empty one is nothing for no reason."""
+    try:
+        values = np.asarray(vector)
+    except ValueError as problem:
+        return b"", str(problem)
+    if values.ndim != 1 or (values.dtype.kind not in "iuf" and len(values)):
+        return b"", "the embedding is no list of numbers"
+    with np.errstate(over="ignore"):
+        numbers = values.astype(np.float32)
+    if not np.isfinite(numbers).all():
+        return b"", "the embedding has a number that is infinite or none, or that 32 bits do not hold"
+    return numbers.tobytes(), None
+
+
+def _vectors_of(contents: Sequence[bytes]) -> pa.ListArray:
+    """A column of lists of float32 numbers, made of their bytes; empty ones are null."""
+    lengths = np.fromiter(map(len, contents), np.int64, len(contents)) // _NUMBER_BYTES
     offsets = np.zeros(len(contents) + 1, dtype=np.int64)
     np.cumsum(lengths, out=offsets[1:])
-    validity = _bitmap(lengths > 0)
-    data = pa.py_buffer(b"".join(contents))
-    if pa.types.is_string(kind):
-        return pa.Array.from_buffers(kind, len(contents), [validity, pa.py_buffer(offsets.astype(np.int32)), data])
-    numbers = pa.Array.from_buffers(pa.float32(), offsets[-1] // _NUMBER_BYTES, [None, data])
-    starts = pa.py_buffer((offsets // _NUMBER_BYTES).astype(np.int32))
-    return pa.Array.from_buffers(kind, len(contents), [validity, starts], children=[numbers])
-
-
-def _bitmap(valid: npt.NDArray[np.bool_]) -> pa.Buffer:
-    return pa.py_buffer(np.packbits(valid, bitorder="little"))
+    numbers = pa.Array.from_buffers(pa.float32(), int(offsets[-1]), [None, pa.py_buffer(b"".join(contents))])
+    starts = pa.py_buffer(offsets.astype(np.int32))
+    return pa.Array.from_buffers(EMBEDDING_FIELD.type, len(contents), [bitmap(lengths > 0), starts], children=[numbers])

@@ -1,6 +1,6 @@
 """Output lines of a job, one at a time: `.jsonl.out` files as the service writes them.
 
-A line that cannot be read never stops the others. The echo of `modelInput`, most of a line, is skipped and not built.
+A line that cannot be read never stops the others. The echo of `modelInput`, most of a line, is not looked at.
 """
 
 from __future__ import annotations
@@ -8,12 +8,13 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 from bedrock_batch_assets.processors.base import ModelAnswer
+from bedrock_batch_assets.records.vectors import VectorReader
 
 if TYPE_CHECKING:
     from bedrock_batch_assets.processors.base import BaseProcessor
@@ -22,7 +23,16 @@ if TYPE_CHECKING:
 _BLOCK_BYTES = 1 << 18
 
 # What a column of 64-bit numbers can still add up.
-_MAX_TOKENS = 2**40
+MAX_TOKENS = 2**40
+
+# Enough that what is done once for all of them is not felt (measured).
+_RECORDS_TOGETHER = 512
+
+# Where the echo ends, in the service's order of members. Inside of a string its quotes would be escaped; where a text
+# ends in it, no colon follows, and what is cut off there is no JSON.
+_OUTPUT_KEY = b'"modelOutput"'
+_ID_HEAD = b'{"recordId":"'
+_ID_BYTES = 64
 
 _RECORD_ID = re.compile(rb'"recordId"\s*:\s*"([A-Za-z0-9_-]{1,64})"')
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
@@ -68,6 +78,26 @@ class OutputRecord(msgspec.Struct, frozen=True, gc=False):
     corrupt: bool = False
 
 
+def checked(record: OutputRecord) -> OutputRecord:
+    """The record; or an error in its place, if its answer does not fit the columns of the result.
+
+    Processors of a user's own take answers from bodies that nobody has checked.
+    """
+    answer = record.answer
+    if answer is None or (
+        isinstance(answer.response, str | None)
+        and isinstance(answer.stop_reason, str | None)
+        and _is_token_count(answer.input_tokens)
+        and _is_token_count(answer.output_tokens)
+    ):
+        return record
+    return OutputRecord(record.record_id, None, f"unexpected model output: it was read as {answer}")
+
+
+def _is_token_count(tokens: object) -> bool:
+    return tokens is None or (isinstance(tokens, int) and abs(tokens) < MAX_TOKENS)
+
+
 def line_blocks(source: BinaryReader | Iterable[bytes]) -> Iterator[list[bytes]]:
     r"""The lines of a file, with their newlines, as many at a time as were read together.
 
@@ -109,7 +139,7 @@ class OutputParser:
         """Prepare the decoder for `processor.output_type`."""
         self._process_output = processor.process_output
         body: Any = processor.output_type or dict
-        self._line_type = msgspec.defstruct(
+        self._line_type: Any = msgspec.defstruct(
             "OutputLine",
             [
                 ("recordId", str | None, None),
@@ -118,20 +148,75 @@ class OutputParser:
             ],
             gc=False,
         )
-        self._decode = msgspec.json.Decoder(self._line_type).decode
+        self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(self._line_type).decode
+        self._vector_field = processor.vector_field or ""
+        has_vector = self._vector_field in getattr(processor.output_type, "__struct_fields__", ())
+        self._vectors = VectorReader(self._vector_field) if has_vector else None
 
     def parse(self, source: BinaryReader | Iterable[bytes]) -> Iterator[OutputRecord]:
         """Parse a whole file, see `line_blocks`. Never raises for what is in it. Blank lines are left out."""
-        decode, read = self._decode, self._read
+        for records in self.parse_blocks(source):
+            yield from map(checked, records)
+
+    def parse_blocks(self, source: BinaryReader | Iterable[bytes]) -> Iterator[list[OutputRecord]]:
+        """The same, some hundred records at a time, and not yet `checked`."""
+        decode, process_output = self._decode, self._process_output
+        records: list[OutputRecord] = []
         for lines in line_blocks(source):
             for line in lines:
+                if self._vectors is not None and (record := self._read_vector(line)) is not None:
+                    records.append(record)
+                    continue
+                # Only what comes after the echo is decoded, where that tells all that is needed.
+                start = line.find(_OUTPUT_KEY)
                 try:
-                    content = decode(line)
-                except (msgspec.DecodeError, UnicodeError):
+                    content = decode(line if start < 0 else b"{" + line[start:])
+                    output = content.modelOutput
+                    if output is None or content.recordId is None:
+                        records.append(self._read(self._with_head(content, line)))
+                    else:
+                        records.append(OutputRecord(content.recordId, process_output(output)))
+                except (ValueError, TypeError, LookupError, AttributeError):
                     if not line.isspace():
-                        yield self._parse_odd_line(line)
-                else:
-                    yield read(content)
+                        records.append(self._parse_slowly(line))
+            if len(records) >= _RECORDS_TOGETHER:
+                yield records
+                records = []
+        yield records
+
+    def _with_head(self, content: Any, line: bytes) -> Any:
+        """The content of a line that has its id, or its error, before its echo.
+
+        Raises:
+            msgspec.DecodeError: The line is no JSON.
+        """
+        if content.modelOutput is not None and line.startswith(_ID_HEAD):
+            identifier, quote, _ = line[len(_ID_HEAD) : len(_ID_HEAD) + _ID_BYTES].partition(b'"')
+            if quote and b"\\" not in identifier:
+                content.recordId = identifier.decode()
+                return content
+        return self._decode(line)
+
+    def _read_vector(self, line: bytes) -> OutputRecord | None:
+        """The record of a line with one vector in its place; None where the line is to be read another way."""
+        if self._vectors is None or (found := self._vectors.cut(line)) is None:
+            return None
+        rest, vector = found
+        try:
+            content = self._decode(rest)
+        except (msgspec.DecodeError, UnicodeError):
+            return None
+        output = content.modelOutput
+        if content.recordId is None or output is None or getattr(output, self._vector_field) != []:
+            return None
+        setattr(output, self._vector_field, vector)
+        return self._read(content)
+
+    def _parse_slowly(self, line: bytes) -> OutputRecord:
+        try:
+            return self._read(self._decode(line))
+        except (msgspec.DecodeError, UnicodeError):
+            return self._parse_odd_line(line)
 
     def _read(self, line: Any) -> OutputRecord:
         if line.modelOutput is None:
@@ -139,21 +224,9 @@ class OutputParser:
                 return OutputRecord(line.recordId, None, "the output line has neither modelOutput nor error")
             return OutputRecord(line.recordId, None, line.error.text())
         try:
-            answer = self._process_output(line.modelOutput)
-            # Processors of a user's own take these from bodies that nobody has checked.
-            for_columns = (
-                ((text := answer.response) is None or isinstance(text, str))
-                and ((text := answer.stop_reason) is None or isinstance(text, str))
-                and ((tokens := answer.input_tokens) is None or (isinstance(tokens, int) and abs(tokens) < _MAX_TOKENS))
-                and (
-                    (tokens := answer.output_tokens) is None or (isinstance(tokens, int) and abs(tokens) < _MAX_TOKENS)
-                )
-            )
+            return OutputRecord(line.recordId, self._process_output(line.modelOutput))
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             return OutputRecord(line.recordId, None, f"unexpected model output: {error}")
-        if not for_columns:
-            return OutputRecord(line.recordId, None, f"unexpected model output: it was read as {answer}")
-        return OutputRecord(line.recordId, answer)
 
     def _parse_odd_line(self, line: bytes) -> OutputRecord:
         """Read what the strict decoder refuses, as far as it can be read.

@@ -59,6 +59,22 @@ def row_of(identifier: str | None) -> int | None:
     return int(digits) if digits.isascii() and digits.isdigit() else None
 
 
+def rows_of(identifiers: Sequence[str | None]) -> npt.NDArray[np.int64]:
+    """`row_of` for many: -1 where there is no row."""
+    try:
+        digits = np.frombuffer("".join(identifiers).encode("ascii"), np.uint8)  # type: ignore[arg-type]
+    except (TypeError, UnicodeEncodeError):
+        digits = np.empty(0, np.uint8)
+    width = 1 + _ID_DIGITS
+    if len(digits) == width * len(identifiers) and all(len(identifier) == width for identifier in identifiers):  # type: ignore[arg-type]
+        digits = digits.reshape(-1, width)
+        numbers = digits[:, 1:] - np.uint8(ord("0"))
+        if (digits[:, 0] == ord("r")).all() and (numbers < 10).all():
+            return numbers @ _POWERS_OF_TEN
+    rows = (row_of(identifier) for identifier in identifiers)
+    return np.fromiter((-1 if row is None else row for row in rows), np.int64, len(identifiers))
+
+
 @dataclass(frozen=True, slots=True)
 class RenderedRecords:
     """The records of one Arrow batch.

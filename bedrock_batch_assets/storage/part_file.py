@@ -4,6 +4,7 @@ import csv
 import io
 import itertools
 import json
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
@@ -15,15 +16,18 @@ if TYPE_CHECKING:
 
 
 class PartFile:
-    """Writes record batches to a local Parquet or CSV file. A context manager; the file is whole once it is left.
+    """Writes record batches to a local Parquet or CSV file, on a thread of its own.
 
-    CSV holds lists and structs as JSON, since it has no types of its own, and nulls as empty cells.
+    A context manager; the file is whole once it is left. CSV holds lists and structs as JSON, since it has no types of
+    its own, and nulls as empty cells.
     """
 
     def __init__(self, path: Path, output_format: OutputFormat) -> None:
         self._path = path
         self._format = output_format
         self._writer: Any = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="part")
+        self._last: Future[None] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -31,25 +35,59 @@ class PartFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._thread.shutdown()
         if self._writer is not None:
             self._writer.close()
+        if error is None and self._last is not None:
+            self._last.result()
 
     def write(self, batch: "pa.RecordBatch") -> None:
-        """Append rows. All batches of a file have one schema."""
+        """Append rows, while the caller makes the next ones. All batches of a file have one schema."""
+        if self._last is not None:
+            # No more than one is waiting, and what went wrong with it is known before the next.
+            self._last.result()
+        self._last = self._thread.submit(self._write, batch)
+
+    def _write(self, batch: "pa.RecordBatch") -> None:
         if self._format is OutputFormat.csv:
             batch = _flat(batch)
         if self._writer is None:
-            self._writer = self._open(batch.schema)
+            self._writer = self._open(batch)
         self._writer.write_batch(batch)
 
-    def _open(self, schema: "pa.Schema") -> Any:
+    def _open(self, batch: "pa.RecordBatch") -> Any:
         if self._format is OutputFormat.csv:
             import pyarrow.csv
 
-            return pyarrow.csv.CSVWriter(self._path, schema)
+            return pyarrow.csv.CSVWriter(self._path, batch.schema)
         import pyarrow.parquet
 
-        return pyarrow.parquet.ParquetWriter(self._path, schema, compression="zstd")
+        return pyarrow.parquet.ParquetWriter(
+            self._path, batch.schema, use_dictionary=_repetitive_columns(batch), compression="snappy"
+        )
+
+
+def _repetitive_columns(batch: "pa.RecordBatch") -> list[str]:
+    """The columns that a dictionary makes smaller, by their first rows.
+
+    Parquet would try it with every column, which costs texts and vectors more than all else (measured).
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    # Nested columns, whose values Arrow does not count, have names of their own in the file.
+    plain = [field.name for field in batch.schema if not pa.types.is_nested(field.type)]
+    names = [name for name in plain if batch.schema.names.count(name) == 1]
+    return [name for name in names if _distinct(pc.unique, batch.column(name)) * 2 <= batch.num_rows]
+
+
+def _distinct(unique: Any, values: "pa.Array") -> int:
+    import pyarrow as pa
+
+    try:
+        return len(unique(values))
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
+        return len(values)
 
 
 def parquet_row_count(file: BinaryIO) -> int | None:
