@@ -25,6 +25,18 @@ HAIKU = "anthropic.claude-3-haiku-20240307-v1:0"
 TITAN = "amazon.titan-embed-text-v2:0"
 
 
+def read_folder(aws: LocalAws, prefix: str) -> list[dict[str, object]]:
+    """The rows of all Parquet files below `prefix`, as pyarrow reads a folder: hidden names are left out."""
+    import pyarrow.dataset
+    import pyarrow.fs
+
+    s3 = pyarrow.fs.S3FileSystem(
+        endpoint_override=aws.endpoint_url, access_key="local", secret_key="local", region=aws.region
+    )
+    rows: list[dict[str, object]] = pyarrow.dataset.dataset(f"{BUCKET}/{prefix}", filesystem=s3).to_table().to_pylist()
+    return rows
+
+
 @dataclass
 class Bench:
     """A bucket, a role and an instance, and batches that run in this process, one asset after the other."""
@@ -62,12 +74,12 @@ class Bench:
     def input(self, batch: str, **request: object) -> dg.ExecuteInProcessResult:
         """Materialize input_dataset."""
         self.instance.add_dynamic_partitions("batches", [batch])
-        return self._run([input_dataset], batch, {"ops": {"input_dataset": {"config": request}}})
+        return self.materialize([input_dataset], batch, {"ops": {"input_dataset": {"config": request}}})
 
     def chunk(self, key: str, *, resubmit: bool = False) -> dg.ExecuteInProcessResult:
         """Materialize the three assets of a chunk."""
         config: dict[str, object] = {"ops": {"batch_job_outputs": {"config": {"resubmit": True}}}} if resubmit else {}
-        return self._run([jsonl_chunks, batch_job_outputs, result_parts], key, config)
+        return self.materialize([jsonl_chunks, batch_job_outputs, result_parts], key, config)
 
     def chunks(self, batch: str) -> list[str]:
         """The chunk partitions of a batch that there are."""
@@ -75,7 +87,7 @@ class Bench:
 
     def table(self, batch: str) -> dg.ExecuteInProcessResult:
         """Materialize result_table."""
-        return self._run([result_table], batch, {})
+        return self.materialize([result_table], batch)
 
     def run(self, batch: str, **request: object) -> None:
         """Materialize everything of a batch."""
@@ -86,27 +98,21 @@ class Bench:
 
     def read_table(self, batch: str) -> list[dict[str, object]]:
         """The rows of a Parquet result table, as somebody reads them who knows only the folder."""
-        import pyarrow.parquet
-
-        rows: list[dict[str, object]] = []
-        folder = self.storage.layout.results_folder(batch)
-        for info in self.storage.objects.list(folder):
-            if info.key.endswith(".parquet"):
-                rows += pyarrow.parquet.read_table(io.BytesIO(self.storage.objects.get_bytes(info.key))).to_pylist()
-        return rows
+        return read_folder(self.aws, self.storage.layout.results_folder(batch))
 
     def billed(self) -> list[tuple[str, str]]:
         """(job name, record id) of every batch record ever paid for."""
         return [(entry["jobName"], entry["recordId"]) for entry in self.aws.ledger()]
 
-    def _run(
-        self, assets: list[dg.AssetsDefinition], partition: str, config: dict[str, object]
+    def materialize(
+        self, assets: list[dg.AssetsDefinition], partition: str, config: dict[str, object] | None = None
     ) -> dg.ExecuteInProcessResult:
+        """Materialize some assets of one partition."""
         return dg.materialize(
             assets,
             partition_key=partition,
             instance=self.instance,
-            run_config=config,
+            run_config=config or {},
             resources={
                 "storage": self.storage,
                 "jobs": self.jobs,

@@ -137,6 +137,10 @@ def _register_chunks(instance: dg.DagsterInstance, manifest: BatchManifest) -> N
     instance.add_dynamic_partitions(name, [key for key in wanted if key not in known])
     index = len(wanted)
     while (key := chunk_key(manifest.batch, index)) in known:
+        # Dagster keeps the events of a deleted partition. Where its rows come back, its part is not there any more.
+        instance.report_runless_asset_event(
+            dg.AssetMaterialization("result_parts", partition=key, description="The batch has no such chunk any more.")
+        )
         instance.delete_dynamic_partition(name, key)
         index += 1
 

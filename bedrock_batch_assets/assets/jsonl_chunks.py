@@ -30,7 +30,7 @@ def jsonl_chunks(
     """
     with asset_run(context) as key:
         chunk = Chunk.load(key, storage, processors)
-        manifest, sample = _render(chunk)
+        manifest, sample = render_chunk(chunk)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(manifest.version),
         metadata={
@@ -46,7 +46,7 @@ def jsonl_chunks(
     )
 
 
-def _render(chunk: Chunk) -> tuple[ChunkManifest, str]:
+def render_chunk(chunk: Chunk) -> tuple[ChunkManifest, str]:
     """Render the chunk's records and store them. Returns the manifest and one record, cut to 2,000 characters."""
     from bedrock_batch_assets.records.record_file import write_records
 

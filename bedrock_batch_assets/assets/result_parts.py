@@ -45,13 +45,15 @@ def result_parts(
                 f"The answers of chunk {chunk.key} are for an earlier input: materialize jsonl_chunks and "
                 "batch_job_outputs of this chunk first."
             )
-        part = storage.layout.result_part(chunk.batch.batch, chunk.index, chunk.batch.output_format)
-        summary, head = _join(chunk, outputs, part)
+        place = (chunk.batch.batch, chunk.index)
+        # Out of the table's readers' sight until all parts of this input are there: result_table moves it.
+        staged = storage.layout.staged_part(*place, chunk.entry.version, chunk.batch.output_format)
+        summary, head = _join(chunk, outputs, staged)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(summary.version),
         metadata={
             "dagster/row_count": summary.rows,
-            "dagster/uri": storage.uri(part),
+            "dagster/uri": storage.uri(storage.layout.result_part(*place, chunk.batch.output_format)),
             **summary.statuses(),
             "input_tokens": summary.input_tokens,
             "output_tokens": summary.output_tokens,
@@ -67,10 +69,10 @@ def _join(chunk: Chunk, outputs: OutputsManifest, key: str) -> tuple[PartSummary
     from bedrock_batch_assets.storage.part_file import PartFile
 
     storage = chunk.storage
-    join = OutputJoin(chunk.renderer, chunk.entry.first_row, chunk.entry.row_count)
-    used = _read_outputs(outputs, join, storage)
     head: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        join = stack.enter_context(OutputJoin(chunk.renderer, chunk.entry.first_row, chunk.entry.row_count))
+        used = _read_outputs(outputs, join, storage)
         path = Path(folder) / "part"
         part = stack.enter_context(PartFile(path, chunk.batch.output_format))
         for rows in chunk.rows():

@@ -15,6 +15,7 @@ from bedrock_batch_assets.prices import Prices
 from bedrock_batch_assets.request import OutputFormat
 from bedrock_batch_assets.storage.manifests import BatchManifest, PartSummary, TableManifest, add_summaries
 from bedrock_batch_assets.storage.resource import BatchStorage
+from bedrock_batch_assets.storage.table_folder import PARALLEL_REQUESTS, Part, TableFolder
 from bedrock_batch_assets.tags import VERSION_METADATA
 
 # What pyarrow reads of a file's end to find its footer.
@@ -35,16 +36,19 @@ def result_table(
     """The input table with the model's answers, one file a chunk, in input order, with a summary of every row."""
     with asset_run(context) as key:
         batch = storage.batch_manifest(key)
-        parts = _parts(batch, storage)
+        folder = TableFolder(batch, storage)
+        found = _all_parts(batch, folder)
+        parts = [part.summary for part in found]
+        keys = [part.key for part in found]
         total = add_summaries(parts, batch.version)
-        keys = [storage.layout.result_part(batch.batch, index, batch.output_format) for index in range(len(parts))]
-        _delete_surplus(batch, keys, storage)
+        folder.put_in_place(found)
         storage.write_manifest(
             storage.layout.table_manifest(batch.batch),
             TableManifest(
                 batch=batch.batch, version=batch.version, output_format=batch.output_format, parts=keys, total=total
             ),
         )
+        folder.clear_staged(found)
         file_rows = _file_rows(batch, keys, storage)
         head = _head(batch, keys[0], storage) if file_rows is None or file_rows[0] is not None else []
     return dg.MaterializeResult(
@@ -68,15 +72,9 @@ def result_table(
     )
 
 
-def _parts(batch: BatchManifest, storage: BatchStorage) -> list[PartSummary]:
-    keys = [storage.layout.result_part(batch.batch, index, batch.output_format) for index in range(len(batch.chunks))]
-    with ThreadPoolExecutor(max_workers=8) as pool:
-        found = list(pool.map(storage.part_summary, keys))
-    lacking = [
-        chunk_key(batch.batch, index)
-        for index, (entry, part) in enumerate(zip(batch.chunks, found, strict=True))
-        if part is None or part.version != entry.version
-    ]
+def _all_parts(batch: BatchManifest, folder: TableFolder) -> list[Part]:
+    found = folder.find_parts()
+    lacking = [chunk_key(batch.batch, index) for index, part in enumerate(found) if part is None]
     if lacking:
         raise BatchError(
             f"{len(lacking)} of {len(batch.chunks)} parts of batch {batch.batch} are not there for its input as it is "
@@ -105,16 +103,8 @@ def _file_rows(batch: BatchManifest, keys: Sequence[str], storage: BatchStorage)
         with objects.open_reader(key, read_ahead=FOOTER_BYTES) as file:
             return parquet_row_count(file)
 
-    with ThreadPoolExecutor(max_workers=8) as pool:
+    with ThreadPoolExecutor(PARALLEL_REQUESTS) as pool:
         return list(pool.map(rows, keys))
-
-
-def _delete_surplus(batch: BatchManifest, keys: Sequence[str], storage: BatchStorage) -> None:
-    """Delete parts of an earlier input: whoever reads the folder as one table gets this one's rows alone."""
-    wanted = {*keys, storage.layout.table_manifest(batch.batch)}
-    for info in storage.objects.list(storage.layout.results_folder(batch.batch)):
-        if info.key not in wanted:
-            storage.objects.delete_prefix(info.key)
 
 
 def _some(keys: Sequence[str]) -> str:

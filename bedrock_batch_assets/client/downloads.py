@@ -62,7 +62,12 @@ def plan_download(storage: "BatchStorage", batch: str, folder: Path) -> Download
     surplus: list[Path] = []
     for prefix in (storage.layout.outputs_folder(batch), storage.layout.results_folder(batch)):
         below = folder / prefix.removeprefix(storage.layout.prefix).split("/")[0]
-        found = [plan_one(info, prefix, below) for info in storage.objects.list(prefix) if not info.key.endswith("/")]
+        # Staged parts are no table yet; the one of their input is built when all of them are there.
+        found = [
+            plan_one(info, prefix, below)
+            for info in storage.objects.list(prefix)
+            if not info.key.endswith("/") and not info.key.startswith(storage.layout.staged_folder(batch))
+        ]
         downloads.extend(found)
         surplus.extend(_surplus(below, {item.path for item in found}))
     if not downloads:

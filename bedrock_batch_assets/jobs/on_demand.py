@@ -19,6 +19,7 @@ import msgspec
 from pydantic import Field
 
 from bedrock_batch_assets.aws import THROTTLED, AwsConnection, error_code, error_message, explained
+from bedrock_batch_assets.errors import ConfigurationError
 from bedrock_batch_assets.jobs.waiting import Clock
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ class OnDemandPass:
                 return
             raise
         todo = [line for line in lines if line["recordId"] not in answered]
-        pace = _Pace(self.service.requests_per_second, self.clock)
+        pace = Pace(self.service.requests_per_second, self.clock)
         pool = ThreadPoolExecutor(max_workers=self.service.concurrency, thread_name_prefix="on-demand")
         try:
             futures = [pool.submit(self._answer, line, pace) for line in todo]
@@ -161,7 +162,7 @@ class OnDemandPass:
         if after != before:
             self.objects.put_bytes(self.output_key, after, content_type="application/jsonl")
 
-    def _answer(self, line: Mapping[str, Any], pace: "_Pace") -> dict[str, Any] | None:
+    def _answer(self, line: Mapping[str, Any], pace: "Pace") -> dict[str, Any] | None:
         """Claim a record, send it, and store the answer. None where another process has ended the pass."""
         record_id = line["recordId"]
         pace.wait()
@@ -170,7 +171,12 @@ class OnDemandPass:
         if self.objects.exists(self.output_key):
             # The claim was free because all claims were taken away.
             return None
-        answer = self._send(line, pace)
+        try:
+            answer = self._send(line, pace)
+        except (ConfigurationError, InterruptedError):
+            # Refused before the model ran: nothing was paid, and the next pass is to send it.
+            self.objects.delete([f"{self.folder}claims/{record_id}"])
+            raise
         self.objects.put_bytes(f"{self.folder}answers/{record_id}", msgspec.json.encode(answer))
         return answer
 
@@ -187,7 +193,7 @@ class OnDemandPass:
         except ObjectNotFoundError:
             return False
 
-    def _send(self, line: Mapping[str, Any], pace: "_Pace") -> dict[str, Any]:
+    def _send(self, line: Mapping[str, Any], pace: "Pace") -> dict[str, Any]:
         from botocore.exceptions import BotoCoreError, ClientError
 
         record_id = line["recordId"]
@@ -206,10 +212,11 @@ class OnDemandPass:
         raise AssertionError("the last try returns")
 
 
-class _Pace:
+class Pace:
     """Spaces requests evenly over all threads of a pass."""
 
     def __init__(self, per_second: float, clock: Clock) -> None:
+        """Allow the first request at once."""
         self._interval = 1 / per_second
         self._clock = clock
         self._lock = threading.Lock()
@@ -217,18 +224,29 @@ class _Pace:
         self._stopped = False
 
     def wait(self) -> None:
+        """Wait for a turn.
+
+        Raises:
+            InterruptedError: The pass was stopped.
+        """
         with self._lock:
-            if self._stopped:
-                raise InterruptedError("the pass was stopped")
+            self._check()
             now = self._clock.now()
             delay = max(0.0, self._next - now)
             self._next = max(now, self._next) + self._interval
         if delay:
             self._clock.sleep(delay)
+            with self._lock:
+                self._check()
 
     def stop(self) -> None:
+        """Give no more turns."""
         with self._lock:
             self._stopped = True
+
+    def _check(self) -> None:
+        if self._stopped:
+            raise InterruptedError("the pass was stopped")
 
 
 def _refused_line(record_id: str, error: "ClientError") -> dict[str, Any]:

@@ -158,13 +158,13 @@ class Lifecycle:
 
     def _due(self, job: Job) -> float:
         if job.status == "InProgress" and job.work is not None:
-            now, duration = self.clock.now(), self._duration(job)
-            end = job.step_started + duration
+            now, end = self.clock.now(), self._end(job)
             if now >= end or job.work.done < self._due_records(job, job.work, now):
                 return now
             if job.work.done >= self._goal(job, job.work):
                 return min(end, job.expiration_time)
-            return min(end, now + max(duration / _PROGRESS_STEPS, _PROGRESS_SECONDS), job.expiration_time)
+            pause = max(self._duration(job) / _PROGRESS_STEPS, _PROGRESS_SECONDS)
+            return min(end, now + pause, job.expiration_time)
         due = job.step_started + self._step_seconds(job.status)
         return due if job.status == "Stopping" else min(due, max(job.expiration_time, job.step_started))
 
@@ -173,6 +173,14 @@ class Lifecycle:
 
     def _duration(self, job: Job) -> float:
         return self._settings.seconds.InProgress + self._settings.seconds.per_record * job.total
+
+    def _end(self, job: Job) -> float:
+        """When the records of a job in progress are done.
+
+        Moments are compared with it, never spans with its duration: the difference of two moments is rounded (a quarter
+        of a microsecond, at seconds since the epoch), and would say a little less.
+        """
+        return job.step_started + self._duration(job)
 
     def _goal(self, job: Job, work: Work) -> int:
         """How many records are gone through before the job ends."""
@@ -184,9 +192,11 @@ class Lifecycle:
 
     def _due_records(self, job: Job, work: Work, when: float) -> int:
         """How many records are to be gone through by then."""
-        elapsed, duration = min(when, job.expiration_time) - job.step_started, self._duration(job)
+        when = min(when, job.expiration_time)
         goal = self._goal(job, work)
-        return goal if elapsed >= duration else int(goal * elapsed / duration + _ROUNDING)
+        if when >= self._end(job):
+            return goal
+        return int(goal * (when - job.step_started) / self._duration(job) + _ROUNDING)
 
     def _step(self, job: Job) -> None:
         """Do what is due for a job, and make its next appointment."""
@@ -244,7 +254,7 @@ class Lifecycle:
         if work is None:
             raise RuntimeError("no work")
         now = self.clock.now()
-        over = min(now, job.expiration_time) - job.step_started >= self._duration(job)
+        over = min(now, job.expiration_time) >= self._end(job)
         due = self._due_records(job, work, now)
         work.process(min(due, work.done + _SLICE))
         with self._book.lock:

@@ -3,7 +3,8 @@
 import dagster as dg
 import msgspec
 from dagster import AssetKey, DagsterInstance
-from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES, BulkActionsFilter
+from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES as _BACKFILL_IS_OVER
+from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 
 from bedrock_batch_assets.assets.checks import BUILT_FROM_CURRENT_INPUT
 from bedrock_batch_assets.errors import BatchError
@@ -142,10 +143,12 @@ def _stale_table(instance: DagsterInstance, batch: BatchManifest) -> list[dg.Ass
 
 
 def _backfill_in_progress(instance: DagsterInstance, batch: BatchManifest) -> bool:
-    backfills = instance.get_backfills(
-        filters=BulkActionsFilter(tags={BATCH_TAG: batch.batch, VERSION_TAG: batch.version})
+    # Not by tag: in a storage that was migrated, that finds no backfill that has no run yet.
+    active = instance.get_backfills(
+        filters=BulkActionsFilter(statuses=[item for item in BulkActionStatus if item not in _BACKFILL_IS_OVER])
     )
-    return any(backfill.status not in BULK_ACTION_TERMINAL_STATUSES for backfill in backfills)
+    wanted = {BATCH_TAG: batch.batch, VERSION_TAG: batch.version}
+    return any(wanted.items() <= backfill.tags.items() for backfill in active)
 
 
 def _chunks_in_progress(instance: DagsterInstance, batch: str) -> bool:

@@ -77,8 +77,21 @@ class Layout:
         """The part of the result table that belongs to chunk `index`."""
         return f"{self.results_folder(batch)}part-{index:05d}.{output_format.value}"
 
+    def staged_folder(self, batch: str) -> str:
+        """Parts that wait for the others of their input. Whoever reads the results folder as a table leaves it out."""
+        return f"{self.results_folder(batch)}_parts/"
+
+    def staged_prefix(self, batch: str, index: int) -> str:
+        """What the staged parts of chunk `index` begin with, whatever their version."""
+        # The underscore is in the file's name too: some readers look at that alone, others at folders.
+        return f"{self.staged_folder(batch)}_{index:05d}-"
+
+    def staged_part(self, batch: str, index: int, version: str, output_format: OutputFormat) -> str:
+        """The part of chunk `index` that was made from this version of it, until the table is built."""
+        return f"{self.staged_prefix(batch, index)}{version}.{output_format.value}"
+
     def table_manifest(self, batch: str) -> str:
-        """Summary of the result table. Written last."""
+        """Summary of the result table: there exactly as long as the parts that it names are. Written last."""
         return f"{self.results_folder(batch)}_manifest.json"
 
     def chunk(self, batch: str, index: int) -> str:

@@ -3,7 +3,7 @@
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -32,6 +32,9 @@ _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _MAX_KEY_BYTES = 1_024
 # ListObjectsV2 gives at most 1,000 keys, and DeleteObjects takes so many (Amazon S3 API Reference).
 _KEYS_PER_REQUEST = 1_000
+# Copies are made in parts of this size: S3 takes up to 5 GB a request (Amazon S3 API Reference, UploadPartCopy), and
+# answers when it is done, so a part is to take seconds: boto3 waits for 60.
+_COPY_PART_BYTES = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,14 +200,20 @@ class ObjectStore:
                     yield ObjectInfo(item["Key"], item["Size"], item["ETag"], item["LastModified"])
 
     def copy(self, source_key: str, key: str) -> None:
-        """Copy inside the bucket, metadata included, in parts where it is large.
+        """Copy inside the bucket, on S3's side, metadata included; in parts where it is large.
 
         Raises:
             ObjectNotFoundError: There is no object under `source_key`.
         """
+        from boto3.s3.transfer import TransferConfig
+
         with s3_errors_explained("s3:GetObject and s3:PutObject", self.bucket, source_key):
             self.client.copy(
-                {"Bucket": self.bucket, "Key": source_key}, self.bucket, key, ExtraArgs=self._encryption_arguments()
+                {"Bucket": self.bucket, "Key": source_key},
+                self.bucket,
+                key,
+                ExtraArgs=self._encryption_arguments(),
+                Config=TransferConfig(multipart_chunksize=_COPY_PART_BYTES),
             )
 
     def delete_prefix(self, prefix: str) -> int:
@@ -215,11 +224,15 @@ class ObjectStore:
         """
         if not prefix:
             raise ValueError("an empty prefix would delete the whole bucket")
-        deleted = 0
         keys = [info.key for info in self.list(prefix)]
+        self.delete(keys)
+        return len(keys)
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Delete objects, a thousand a request. One that is not there is no error."""
         for start in range(0, len(keys), _KEYS_PER_REQUEST):
             some = keys[start : start + _KEYS_PER_REQUEST]
-            with s3_errors_explained("s3:DeleteObject", self.bucket, prefix):
+            with s3_errors_explained("s3:DeleteObject", self.bucket, some[0]):
                 answer = self.client.delete_objects(
                     Bucket=self.bucket, Delete={"Objects": [{"Key": key} for key in some], "Quiet": True}
                 )
@@ -229,8 +242,6 @@ class ObjectStore:
                         {"Error": {"Code": failure.get("Code", ""), "Message": failure.get("Message", "")}},
                         "DeleteObjects",
                     )
-            deleted += len(some)
-        return deleted
 
     def _encryption_arguments(self) -> dict[str, Any]:
         if self.kms_key_id is None:

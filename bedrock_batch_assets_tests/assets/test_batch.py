@@ -142,6 +142,7 @@ def test_a_table_is_not_made_of_parts_of_an_earlier_input(bench: Bench) -> None:
         "jokes", s3_uri=bench.put_csv("a.csv", ["topic"], rows), model_id=HAIKU, prompt_id="joke_about_topic",
         max_records_per_job=100,
     )  # fmt: skip
+    former = bench.read_table("jokes")
     rows[150] = ["another topic"]
     changed = bench.put_csv("b.csv", ["topic"], rows)
     bench.input("jokes", s3_uri=changed, model_id=HAIKU, prompt_id="joke_about_topic", max_records_per_job=100)
@@ -149,8 +150,10 @@ def test_a_table_is_not_made_of_parts_of_an_earlier_input(bench: Bench) -> None:
     assert not refused.success
     assert "jokes-00001" in str(refused.failure_data_for_node("result_table"))
     assert bench.chunk("jokes-00001").success
+    assert bench.read_table("jokes") == former
     assert bench.table("jokes").success
     assert [row["topic"] for row in bench.read_table("jokes")] == [row[0] for row in rows]
+    assert list(bench.storage.objects.list(bench.storage.layout.staged_folder("jokes"))) == []
     assert len(bench.billed()) == 300
 
 

@@ -10,6 +10,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError, FlexibleCh
 
 from bedrock_batch_assets.assets.reporting import MAX_STEP_RETRIES, asset_run
 from bedrock_batch_assets.errors import BatchError
+from bedrock_batch_assets.heartbeat import last_beat
 
 
 @pytest.fixture
@@ -73,3 +74,10 @@ def test_errors_for_people_are_shown_and_not_retried(context: Any) -> None:
         raise BatchError("fill the columns")
     assert raised.value.description == "fill the columns"
     assert not raised.value.allow_retries
+
+
+def test_a_run_leaves_signs_of_life(context: Any) -> None:
+    """Every asset's body runs with a beat, so that a run whose process is gone can be told from one that waits."""
+    with asset_run(context):
+        beat = last_beat(context.instance, "one")
+    assert beat is not None

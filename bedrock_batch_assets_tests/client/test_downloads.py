@@ -11,6 +11,7 @@ from moto import mock_aws
 
 from bedrock_batch_assets.client.downloads import UnsafeKeyError, local_path, plan_download, plan_one, run_download
 from bedrock_batch_assets.errors import BatchError
+from bedrock_batch_assets.request import OutputFormat
 from bedrock_batch_assets.storage.objects import ObjectInfo
 from bedrock_batch_assets.storage.resource import BatchStorage
 
@@ -89,6 +90,13 @@ def test_surplus_files_are_kept_unless_told_otherwise(storage: BatchStorage, tmp
     _download(storage, tmp_path, delete_surplus=True)
     assert not old.exists()
     assert mine.exists()
+
+
+def test_staged_parts_are_not_handed_out(storage: BatchStorage, tmp_path: Path) -> None:
+    """Parts that wait for their table are not fetched; those of the table that there is are."""
+    storage.objects.put_bytes(storage.layout.staged_part("demo", 0, "abc", OutputFormat.parquet), b"PAR1 new")
+    assert sorted(_download(storage, tmp_path)) == sorted([OUTPUT, PART])
+    assert not [name for name in _files(tmp_path) if "_parts" in name]
 
 
 def test_an_empty_batch_is_an_error(storage: BatchStorage, tmp_path: Path) -> None:

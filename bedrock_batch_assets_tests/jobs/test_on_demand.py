@@ -1,12 +1,14 @@
 """Answers on demand: each record claimed, sent once, and stored, whoever dies in between."""
 
 import json
+import threading
 from typing import Any
 
 import msgspec
 import pytest
 
-from bedrock_batch_assets.jobs.on_demand import OnDemand, OnDemandPass
+from bedrock_batch_assets.errors import ConfigurationError
+from bedrock_batch_assets.jobs.on_demand import OnDemand, OnDemandPass, Pace
 from bedrock_batch_assets.jobs.waiting import Clock
 from bedrock_batch_assets.storage.objects import ObjectStore
 from bedrock_batch_assets_tests.local_aws_fixture import LocalAws
@@ -130,3 +132,60 @@ def test_a_claim_whose_confirmation_was_lost_is_ones_own(local_aws: LocalAws, ob
     answers = run(objects, [record(index) for index in range(3)])
     assert all("modelOutput" in answer for answer in answers.values())
     assert local_aws.ledger_summary()["records"] == 3
+
+
+class Claiming(OnDemand):
+    """Lets another process claim the last record while this one has its first call in flight."""
+
+    concurrency: int = 1
+
+    def invoke(self, model_id: str, invocation_type: Any, body: dict[str, Any]) -> Any:
+        if body["messages"][0]["content"].endswith("number 0."):
+            ObjectStore(self.client("s3"), "data").put_bytes(f"{FOLDER}claims/r0000000002", b"another")
+        return super().invoke(model_id, invocation_type, body)
+
+
+def test_a_record_that_another_process_has_just_claimed_is_not_sent(local_aws: LocalAws, objects: ObjectStore) -> None:
+    """A claim that was not there when this pass began keeps it from paying for the record a second time."""
+    new_pass(objects, Claiming(requests_per_second=500)).run([record(index) for index in range(3)], lambda *_: None)
+    assert "may have been paid" in written(objects)["r0000000002"]["error"]["errorMessage"]
+    assert local_aws.ledger_summary()["records"] == 2
+
+
+def test_a_denied_permission_is_one_call_and_costs_no_record_its_answer(
+    local_aws: LocalAws, objects: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error names action and model after one call; with the permission granted every record is answered once."""
+    local_aws.put_settings({"api_faults": [{"operation": "InvokeModel", "code": "AccessDeniedException", "count": 1}]})
+    stopped = threading.Event()
+    stop = Pace.stop
+
+    def told_stop(pace: Pace) -> None:
+        stop(pace)
+        stopped.set()
+
+    monkeypatch.setattr(Pace, "stop", told_stop)
+    # All but the first wait for their turn, until the pass is stopped.
+
+    def sleep(_: float) -> None:
+        stopped.wait(20)
+
+    records = [record(index) for index in range(20)]
+    denied = OnDemandPass(
+        OnDemand(requests_per_second=1), objects, HAIKU, "InvokeModel", FOLDER, OUTPUT, Clock(sleep=sleep)
+    )
+    with pytest.raises(ConfigurationError, match=f"bedrock:InvokeModel.*{HAIKU}"):
+        denied.run(records, lambda *_: None)
+    assert local_aws.calls()["InvokeModel"] == 1
+    answers = run(objects, records)
+    assert all("modelOutput" in answer for answer in answers.values())
+    assert local_aws.ledger_summary()["records"] == 20
+
+
+def test_requests_are_spaced_over_all_threads() -> None:
+    """At ten a second, five requests asked for at one moment go out over four tenths of a second."""
+    sleeps: list[float] = []
+    pace = Pace(10.0, Clock(now=lambda: 0.0, sleep=sleeps.append))
+    for _ in range(5):
+        pace.wait()
+    assert sleeps == pytest.approx([0.1, 0.2, 0.3, 0.4])

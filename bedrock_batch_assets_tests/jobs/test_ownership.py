@@ -75,7 +75,11 @@ def test_every_parameter_fits_botocores_model_patterns_included(desk: Desk) -> N
     desk.ask()
     (parameters,) = sent
     assert violations("CreateModelInvocationJob", parameters) == []
-    assert parameters["vpcConfig"]["subnetIds"] == ["subnet-0123456789abcdef0"]
+    assert parameters["outputDataConfig"]["s3OutputDataConfig"]["s3EncryptionKeyId"] == desk.jobs.output_kms_key_id
+    assert parameters["vpcConfig"] == {
+        "subnetIds": ["subnet-0123456789abcdef0"],
+        "securityGroupIds": ["sg-0123456789abcdef0"],
+    }
     assert {"key": "team", "value": "data platform"} in parameters["tags"]
 
 

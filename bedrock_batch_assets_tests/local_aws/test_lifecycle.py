@@ -295,3 +295,15 @@ def test_create_with_no_time_at_all(ready: Ready) -> None:
     assert statuses(ready) == ["Submitted", "Validating", "Scheduled", "InProgress", "Completed"]
     with refused("ConflictException"):
         ready.aws.client("bedrock").stop_model_invocation_job(jobIdentifier=ready.aws.jobs()[0]["arn"])
+
+
+@pytest.mark.parametrize("step", [0.05, 0.1, 0.7])
+def test_a_manual_clock_gets_over_every_moment(ready: Ready, step: float) -> None:
+    """Steps that no floating-point number holds exactly end a job in progress, and advancing always comes back."""
+    seconds = dict.fromkeys(["Submitted", "Validating", "Scheduled", "InProgress", "Stopping"], 0.05)
+    ready.aws.put_settings({"clock": "manual", "seconds": seconds})
+    for _ in range(8):
+        ready.submit()
+        ready.aws.advance(step)
+    ready.aws.advance(1)
+    assert {job["status"] for job in ready.aws.jobs()} == {"Completed"}

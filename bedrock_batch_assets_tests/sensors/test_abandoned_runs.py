@@ -10,6 +10,7 @@ import pytest
 from dagster import AssetKey, DagsterRunStatus
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.storage.dagster_run import RunsFilter
+from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG
 
 from bedrock_batch_assets.sensors.abandoned_runs import (
     MAX_TIMES,
@@ -174,3 +175,11 @@ def test_who_ended_a_run(
         add_backfill(instance, "one", backfill_status)
     run = dg.DagsterRun(job_name="__ASSET_JOB", status=run_status, tags=tags)
     assert is_terminated_by_person(instance, run) is by_person
+
+
+def test_a_dead_run_that_dagster_has_retried_was_ended_by_nobody(instance: dg.DagsterInstance) -> None:
+    """Where a retry has taken over, cancelling the backfill is that run's to follow, and the dead one's job is its."""
+    add_backfill(instance, "one", BulkActionStatus.CANCELED)
+    tags = {"dagster/backfill": "one", AUTO_RETRY_RUN_ID_TAG: "another"}
+    run = dg.DagsterRun(job_name="__ASSET_JOB", status=DagsterRunStatus.FAILURE, tags=tags)
+    assert not is_terminated_by_person(instance, run)

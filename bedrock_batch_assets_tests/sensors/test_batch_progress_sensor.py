@@ -1,10 +1,13 @@
 """The sensor that carries a batch from its input to its chunks, and from its chunks to its table."""
 
+import time
 from collections.abc import Iterator
+from typing import Any
 
 import dagster as dg
 import pytest
 from dagster import AssetKey
+from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 
 from bedrock_batch_assets.sensors.batch_progress_sensor import CHUNK_ASSETS, batch_progress_sensor
 from bedrock_batch_assets.storage.resource import BatchStorage
@@ -62,6 +65,7 @@ def test_the_table_is_asked_for_when_the_last_part_is_in_and_only_then(bench: Be
     (request,) = tick(bench, early.cursor).run_requests or ()
     assert (request.asset_selection, request.partition_key) == ([AssetKey("result_table")], "jokes")
     (again,) = tick(bench, early.cursor).run_requests or ()
+    assert request.run_key
     assert again.run_key == request.run_key
 
 
@@ -94,6 +98,20 @@ def test_the_same_input_again_asks_for_nothing(bench: Bench) -> None:
     assert tick(bench, cursor).run_requests == []
 
 
+def test_an_input_that_only_lost_rows_asks_for_its_table(bench: Bench) -> None:
+    """Where the last chunk is gone and no other has changed, no job is asked for, and the table without it is."""
+    start(bench, 300)
+    for key in bench.chunks("jokes"):
+        bench.chunk(key)
+    bench.table("jokes")
+    cursor = tick(bench, None).cursor
+    start(bench, 200)
+    (request,) = tick(bench, cursor).run_requests or ()
+    assert (request.asset_selection, request.partition_key) == ([AssetKey("result_table")], "jokes")
+    bench.table("jokes")
+    assert len(bench.read_table("jokes")) == 200
+
+
 def test_a_part_made_again_asks_for_the_table_again(bench: Bench) -> None:
     """A chunk that a person materialized again is in the table after the next tick."""
     start(bench, 200)
@@ -114,6 +132,72 @@ def test_a_lost_cursor_repeats_nothing(bench: Bench) -> None:
     bench.table("jokes")
     for cursor in (None, "{broken", "[]"):
         assert tick(bench, cursor).run_requests == []
+
+
+def add_backfill(bench: Bench, status: BulkActionStatus) -> None:
+    version = bench.storage.batch_manifest("jokes").version
+    backfill: Any = PartitionBackfill(
+        backfill_id=f"backfill {status}",
+        status=status,
+        from_failure=False,
+        tags={"bedrock/batch": "jokes", "bedrock/version": version},
+        backfill_timestamp=time.time(),
+        asset_selection=[],
+    )
+    bench.instance.add_backfill(backfill)
+
+
+def test_a_backfill_in_progress_is_not_asked_for_a_second_time(bench: Bench) -> None:
+    """The event of the input read again, as after a lost cursor, starts no second backfill beside the first."""
+    start(bench, 200)
+    add_backfill(bench, BulkActionStatus.REQUESTED)
+    assert tick(bench, None).run_requests == []
+
+
+def test_a_backfill_that_dagster_gave_up_is_asked_for_again(bench: Bench) -> None:
+    """Without a new event of the input, what is pending of the batch is asked for once more."""
+    start(bench, 200)
+    cursor = tick(bench, None).cursor
+    assert tick(bench, cursor).run_requests == []
+    add_backfill(bench, BulkActionStatus.FAILED)
+    keys = {"jokes-00000", "jokes-00001"}
+    assert chunks_asked_for(tick(bench, cursor)) == dict.fromkeys(CHUNK_ASSETS, keys)
+
+
+def test_a_run_that_died_for_good_is_asked_for_again(bench: Bench) -> None:
+    """A run whose process is gone and that Dagster does not retry is one request, the same each tick."""
+    start(bench, 200)
+    cursor = tick(bench, None).cursor
+    tags = {"bedrock/batch": "jokes", "bedrock/partition": "jokes-00001", "dagster/will_retry": "false"}
+    run = dg.DagsterRun(
+        job_name="__ASSET_JOB",
+        status=dg.DagsterRunStatus.FAILURE,
+        asset_selection=frozenset(AssetKey(asset) for asset in CHUNK_ASSETS),
+        tags=tags,
+    )
+    bench.instance.run_storage.add_run(run)
+    (request,) = tick(bench, cursor).run_requests or ()
+    assert request.partition_key == "jokes-00001"
+    (again,) = tick(bench, cursor).run_requests or ()
+    assert again.run_key == request.run_key == f"again:{run.run_id}"
+
+
+def test_the_table_waits_for_runs_of_its_chunks(bench: Bench) -> None:
+    """With all parts in and a chunk's run still going on, the table is asked for only when that is over."""
+    start(bench, 200)
+    for key in bench.chunks("jokes"):
+        bench.chunk(key)
+    run = dg.DagsterRun(
+        job_name="__ASSET_JOB",
+        status=dg.DagsterRunStatus.STARTED,
+        tags={"bedrock/batch": "jokes", "bedrock/partition": "jokes-00000"},
+    )
+    bench.instance.run_storage.add_run(run)
+    early = tick(bench, None)
+    assert early.run_requests == []
+    bench.instance.report_run_failed(run)
+    (request,) = tick(bench, early.cursor).run_requests or ()
+    assert request.asset_selection == [AssetKey("result_table")]
 
 
 def test_without_a_bucket_it_says_what_to_set() -> None:

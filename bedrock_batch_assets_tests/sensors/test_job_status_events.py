@@ -149,6 +149,19 @@ def test_a_queue_that_cannot_be_read_leaves_the_sweep(watched: Watched) -> None:
     assert watched.tick()[1]["ListModelInvocationJobs"] == 1
 
 
+def test_an_event_reaches_the_run_also_where_the_list_fails(watched: Watched) -> None:
+    """The run whose job has finished is told by the event itself; it asks the service, and needs no list."""
+    (arn,) = watched.jobs(1)
+    watched.tick()
+    watched.bench.aws.advance(100)
+    watched.bench.aws.put_settings({"api_faults": [{"operation": "ListModelInvocationJobs", "code": "AccessDenied"}]})
+    context = dg.build_sensor_context(
+        instance=watched.bench.instance, cursor=watched.cursor, resources={"jobs": watched.bench.jobs}
+    )
+    assert isinstance(sensor_module.job_status_sensor(context), dg.SkipReason)
+    assert is_told_finished(watched.bench.instance, arn)
+
+
 def test_a_cancelled_runs_job_is_stopped_without_waiting_for_an_event(watched: Watched) -> None:
     """A job whose run was cancelled without a process is looked at, and stopped, in the next tick."""
     watched.jobs(1)

@@ -7,14 +7,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
+import msgspec
 import pytest
 from dagster import AssetKey, DagsterRunStatus
 
 from bedrock_batch_assets.heartbeat import Beat, beating, is_alive, last_beat, this_process
 from bedrock_batch_assets.jobs.naming import JobName, content_digest
-from bedrock_batch_assets.sensors.job_status_sensor import job_status_sensor
+from bedrock_batch_assets.jobs.state import JobState
+from bedrock_batch_assets.sensors.job_status_sensor import job_status_sensor, sweep
 from bedrock_batch_assets.sensors.run_care import end_dead_runs
-from bedrock_batch_assets_tests.local_aws_fixture import LocalAws
+from bedrock_batch_assets_tests.local_aws_fixture import LocalAws, wait_until
 from bedrock_batch_assets_tests.platform_parts import HAIKU, Bench
 
 
@@ -31,6 +33,7 @@ def make_run(instance: dg.DagsterInstance, status: DagsterRunStatus, **tags: str
         kind = {
             DagsterRunStatus.CANCELING: dg.DagsterEventType.RUN_CANCELING,
             DagsterRunStatus.CANCELED: dg.DagsterEventType.RUN_CANCELED,
+            DagsterRunStatus.FAILURE: dg.DagsterEventType.RUN_FAILURE,
         }[status]
         event = dg.DagsterEvent(event_type_value=kind.value, job_name=run.job_name)
         instance.report_dagster_event(event, run.run_id)
@@ -90,13 +93,34 @@ def test_any_number_of_jobs_costs_one_sweep(bench: Bench) -> None:
 
 
 def test_a_job_older_than_those_seen_before_is_found_too(bench: Bench) -> None:
-    """A run that attaches to an older job does not drop out of the sweep because of the cursor's time bound."""
+    """A run that attaches to a job of an hour ago drops out of one sweep at most because of the cursor's time bound."""
+    bench.aws.put_settings({"clock": "manual", "seconds": {"Submitted": 10_000}})
     old = make_job(bench, 0)
+    bench.aws.advance(3600)
     make_run(bench.instance, DagsterRunStatus.STARTED, **chunk_tags(1, make_job(bench, 1)))
     cursor = tick(bench).cursor
     make_run(bench.instance, DagsterRunStatus.STARTED, **chunk_tags(0, old))
-    partitions = {event.partition for event in tick(bench, cursor).asset_events}
+    partitions = set()
+    for _ in range(2):
+        result = tick(bench, cursor)
+        cursor = result.cursor
+        partitions |= {event.partition for event in result.asset_events}
     assert "demo-00000" in partitions
+
+
+def test_a_sweep_ends_with_the_last_job_that_it_looks_for(bench: Bench) -> None:
+    """Of a long list no more pages are asked for than hold the jobs in flight."""
+    arns = [make_job(bench, index) for index in range(4)]
+    seen = []
+
+    class Listed:
+        def list(self, **_: object) -> Iterator[JobState]:
+            for state in bench.jobs.list():
+                seen.append(state.arn)
+                yield state
+
+    found = sweep(Listed(), {arns[3]: "a", arns[2]: "b"}, {}, None)  # type: ignore[arg-type]
+    assert {state.arn for state in found} == set(seen) == set(arns[2:])
 
 
 def test_a_run_whose_process_is_gone_is_failed_and_a_living_one_is_left_alone(bench: Bench) -> None:
@@ -117,14 +141,67 @@ def test_a_run_whose_process_is_gone_is_failed_and_a_living_one_is_left_alone(be
     assert statuses[alive.run_id] is DagsterRunStatus.STARTED
 
 
+ORPHAN = """
+import os, sys, time, msgspec
+from bedrock_batch_assets.heartbeat import this_process
+print(msgspec.json.encode(this_process(time.time())).decode(), flush=True)
+sys.stdin.read()
+"""
+PARENT = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', sys.argv[1]])"
+
+
+def test_a_live_orphan_is_no_dead_run(bench: Bench) -> None:
+    """A worker whose code server is gone goes on, and its run with it; it ends when the worker itself does."""
+    run = make_run(bench.instance, DagsterRunStatus.STARTED, **chunk_tags(0, "a"))
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, ORPHAN], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert parent.stdin is not None
+    assert parent.stdout is not None
+    text = parent.stdout.readline()
+    parent.wait(20)
+    bench.instance.run_storage.set_cursor_values({f"bedrock_batch_heartbeat/{run.run_id}": text})
+    assert end_dead_runs(bench.instance, time.time()) == []
+    # The orphan reads to its end.
+    parent.stdin.close()
+    parent.stdout.read()
+    wait_until(lambda: [ended.run_id for ended in end_dead_runs(bench.instance, time.time())] == [run.run_id])
+
+
+def test_a_process_that_has_ended_and_that_nobody_has_waited_for_is_dead() -> None:
+    """A zombie still has its number and its start time."""
+    worker = subprocess.Popen([sys.executable, "-c", ORPHAN], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert worker.stdout is not None
+    beat = msgspec.json.decode(worker.stdout.readline(), type=Beat)
+    assert is_alive(beat, time.time())
+    worker.kill()
+    wait_until(lambda: not is_alive(beat, time.time()))
+    worker.communicate()
+
+
+def test_a_run_has_some_minutes_until_its_first_beat(bench: Bench) -> None:
+    """A run that has only just begun is not dead for want of a beat; one that never left any is, after five minutes."""
+    run = make_run(bench.instance, DagsterRunStatus.STARTED, **chunk_tags(0, "a"))
+    event = dg.DagsterEvent(event_type_value=dg.DagsterEventType.RUN_START.value, job_name=run.job_name)
+    bench.instance.report_dagster_event(event, run.run_id)
+    assert end_dead_runs(bench.instance, time.time()) == []
+    assert [ended.run_id for ended in end_dead_runs(bench.instance, time.time() + 400)] == [run.run_id]
+
+
+def test_runs_of_others_are_left_alone(bench: Bench) -> None:
+    """A run that is of no batch has no beats, and may go on for as long as it likes."""
+    run = make_run(bench.instance, DagsterRunStatus.STARTED)
+    event = dg.DagsterEvent(event_type_value=dg.DagsterEventType.RUN_START.value, job_name=run.job_name)
+    bench.instance.report_dagster_event(event, run.run_id)
+    assert end_dead_runs(bench.instance, time.time() + 400) == []
+
+
 def test_a_cancelled_run_without_a_process_ends_cancelled_and_its_job_is_stopped(bench: Bench) -> None:
     """A person's cancel reaches the job also where the process that would have stopped it is gone."""
     bench.aws.put_settings({"seconds": {"InProgress": 60}})
     arn = make_job(bench)
     run = make_run(bench.instance, DagsterRunStatus.CANCELING, **chunk_tags(0, arn))
     beat = Beat(host=this_process(0).host, pid=2**22 + 1, started="0", at=0)
-    import msgspec
-
     bench.instance.run_storage.set_cursor_values(
         {f"bedrock_batch_heartbeat/{run.run_id}": msgspec.json.encode(beat).decode()}
     )
@@ -150,7 +227,24 @@ def test_a_job_that_its_run_never_learned_of_is_stopped_too(bench: Bench) -> Non
     assert bench.aws.calls()["StopModelInvocationJob"] == 1
 
 
-def test_jobs_of_runs_that_failed_or_were_taken_over_are_not_stopped(bench: Bench) -> None:
+def test_a_cancelled_runs_job_that_has_ended_is_not_stopped(bench: Bench) -> None:
+    """Nothing is asked of the service for a job that is over."""
+    arn = make_job(bench)
+    bench.aws.wait_for_status("Completed")
+    make_run(bench.instance, DagsterRunStatus.CANCELED, **chunk_tags(0, arn))
+    tick(bench)
+    assert bench.aws.calls().get("StopModelInvocationJob", 0) == 0
+
+
+def test_jobs_of_runs_that_failed_are_not_stopped(bench: Bench) -> None:
+    """A run whose process went down leaves a paid job behind, which its retry takes up: nobody asked to stop it."""
+    bench.aws.put_settings({"seconds": {"InProgress": 60}})
+    make_run(bench.instance, DagsterRunStatus.FAILURE, **chunk_tags(0, make_job(bench)))
+    tick(bench)
+    assert bench.aws.calls().get("StopModelInvocationJob", 0) == 0
+
+
+def test_jobs_of_runs_that_were_taken_over_are_not_stopped(bench: Bench) -> None:
     """A cancelled run's job goes on where another run of the chunk is in progress: it owns the job now."""
     bench.aws.put_settings({"seconds": {"InProgress": 60}})
     arn = make_job(bench)

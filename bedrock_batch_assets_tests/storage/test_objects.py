@@ -72,8 +72,12 @@ def test_what_is_written_is_read_back(store: ObjectStore) -> None:
     assert not store.exists("a/d.json")
 
 
-def test_uploads_and_copies_keep_bytes_and_metadata(store: ObjectStore, tmp_path: Path) -> None:
-    """A file over the multipart threshold arrives whole, and its copy too."""
+@pytest.mark.parametrize("copy_part_bytes", [6 << 20, 256 << 20])
+def test_uploads_and_copies_keep_bytes_and_metadata(
+    store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, copy_part_bytes: int
+) -> None:
+    """A file over the multipart threshold arrives whole, and its copy too, in one request or in several."""
+    monkeypatch.setattr(objects, "_COPY_PART_BYTES", copy_part_bytes)
     data = bytes(range(256)) * 40_000
     (tmp_path / "file").write_bytes(data)
     store.upload_file(tmp_path / "file", "big", metadata={"rows": "7"})

@@ -1,0 +1,123 @@
+"""What a batch's input says of its chunks: which of them another input, or another request, makes anew."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from bedrock_batch_assets import prompt_templates
+from bedrock_batch_assets.sensors.batch_progress_sensor import pending_chunks
+from bedrock_batch_assets.storage.manifests import ChunkEntry
+from bedrock_batch_assets_tests.local_aws_fixture import LocalAws
+from bedrock_batch_assets_tests.platform_parts import HAIKU, Bench
+
+
+@pytest.fixture
+def bench(local_aws: LocalAws) -> Iterator[Bench]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield Bench.create(local_aws, instance)
+
+
+ROWS = [[f"topic {index}"] for index in range(300)]
+REQUEST: dict[str, Any] = {"model_id": HAIKU, "prompt_id": "joke_about_topic", "max_records_per_job": 100}
+
+
+def ingest(bench: Bench, rows: list[list[str]], **changes: Any) -> list[ChunkEntry]:
+    """Materialize the input and return its chunks."""
+    assert bench.input("jokes", s3_uri=bench.put_csv("t.csv", ["topic"], rows), **REQUEST | changes).success
+    return bench.storage.batch_manifest("jokes").chunks
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model_id": "anthropic.claude-3-sonnet-20240229-v1:0"},
+        {"inference_parameters": {"max_tokens": 77}},
+        {"output_format": "csv"},
+        {"prompt_id": "another"},
+    ],
+    ids=["model", "parameters", "format", "prompt"],
+)
+def test_all_that_an_answer_depends_on_is_in_the_version(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
+) -> None:
+    """Another model, parameter, format or prompt makes every chunk anew; the same request again makes none."""
+    monkeypatch.setitem(prompt_templates.prompt_id_to_template, "another", "Tell me of {topic}.")
+    before = ingest(bench, ROWS)
+    assert ingest(bench, ROWS) == before
+    after = ingest(bench, ROWS, **change)
+    assert not {entry.version for entry in before} & {entry.version for entry in after}
+
+
+def test_rows_that_did_not_change_keep_their_chunks(bench: Bench) -> None:
+    """New rows at the end, and a changed one, leave every other chunk as it is, in place and in version."""
+    before = ingest(bench, ROWS[:250])
+    changed = [*ROWS[:120], ["another topic"], *ROWS[121:]]
+    after = ingest(bench, changed)
+    assert after[0] == before[0]
+    assert after[1].version != before[1].version
+    assert (after[1].first_row, after[1].row_count) == (before[1].first_row, before[1].row_count)
+    appended = ingest(bench, [*changed, *[[f"new {index}"] for index in range(150)]])
+    assert appended[: len(after)] == after
+
+
+def test_new_rows_do_not_move_the_boundaries_of_old_chunks(bench: Bench) -> None:
+    """Chunks that were balanced over 250 rows stay as they are with 400: new rows get one of their own."""
+    before = ingest(bench, ROWS[:250], max_records_per_job=150)
+    assert [entry.row_count for entry in before] == [125, 125]
+    after = ingest(bench, [*ROWS, *[[f"new {index}"] for index in range(100)]], max_records_per_job=150)
+    assert after[:2] == before
+    assert [entry.row_count for entry in after] == [125, 125, 150]
+
+
+def test_a_row_that_moves_makes_its_chunk_anew(bench: Bench) -> None:
+    """Record ids are row numbers, so the same rows at another place are others."""
+    before = ingest(bench, ROWS)
+    after = ingest(bench, [*ROWS[100:], *ROWS[:100]])
+    assert not {entry.version for entry in before} & {entry.version for entry in after}
+
+
+def test_a_run_in_flight_keeps_its_rows(bench: Bench) -> None:
+    """Another input is stored beside the rows that runs of the earlier one still read."""
+    ingest(bench, ROWS)
+    first = bench.storage.batch_manifest("jokes").rows_key
+    ingest(bench, ROWS[:200])
+    assert bench.storage.batch_manifest("jokes").rows_key != first
+    assert bench.storage.objects.exists(first)
+
+
+def test_another_model_makes_another_job_of_the_same_records(bench: Bench) -> None:
+    """The content digest, which the job is found by, tells models apart where the rendered records are the same."""
+    from bedrock_batch_assets.assets.jsonl_chunks import jsonl_chunks
+
+    digests = []
+    for model in (HAIKU, "anthropic.claude-3-sonnet-20240229-v1:0"):
+        ingest(bench, ROWS, model_id=model)
+        assert bench.materialize([jsonl_chunks], "jokes-00000").success
+        digests.append(bench.storage.chunk_manifest("jokes-00000").digest)
+    assert len(set(digests)) == 2
+
+
+def test_rows_that_go_and_come_back_are_asked_for_again(bench: Bench) -> None:
+    """A chunk whose part was taken out of a shorter table is pending when its rows are back, and costs nothing."""
+    ingest(bench, ROWS)
+    bench.run("jokes", s3_uri=bench.put_csv("t.csv", ["topic"], ROWS), **REQUEST)
+    bench.run("jokes", s3_uri=bench.put_csv("t.csv", ["topic"], ROWS[:200]), **REQUEST)
+    paid = bench.billed()
+    ingest(bench, ROWS)
+    assert pending_chunks(bench.instance, bench.storage.batch_manifest("jokes")) == ["jokes-00002"]
+    assert bench.chunk("jokes-00002").success
+    assert bench.table("jokes").success
+    assert len(bench.read_table("jokes")) == 300
+    assert bench.billed() == paid
+
+
+@pytest.mark.parametrize("key", ["../other", "a/b", "a..b", "-a"])
+def test_a_name_that_leaves_its_folder_is_refused(bench: Bench, key: str) -> None:
+    """A partition that the UI takes and S3 or Bedrock cannot hold is one clear error, and nothing is written for it."""
+    uri = bench.put_csv("t.csv", ["topic"], ROWS)
+    before = [info.key for info in bench.storage.objects.list()]
+    refused = bench.input(key, s3_uri=uri, **REQUEST)
+    assert "cannot be used" in str(refused.failure_data_for_node("input_dataset"))
+    assert [info.key for info in bench.storage.objects.list()] == before
