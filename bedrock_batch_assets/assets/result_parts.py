@@ -22,9 +22,6 @@ from bedrock_batch_assets.storage.resource import BatchStorage
 if TYPE_CHECKING:
     from bedrock_batch_assets.records.joining import OutputJoin
 
-# Output files are read from front to back, so few and large requests are best.
-READ_AHEAD_BYTES = 8 << 20
-
 
 @dg.asset(
     partitions_def=chunks,
@@ -94,8 +91,7 @@ def _read_outputs(outputs: OutputsManifest, join: "OutputJoin", storage: BatchSt
     for wave, output in enumerate(outputs.outputs):
         seen = OutputCounts()
         for name in storage.output_files(output.prefix):
-            with storage.objects.open_reader(name, read_ahead=READ_AHEAD_BYTES) as lines:
-                seen += join.add_outputs(lines, wave)
+            seen += join.add_outputs(storage.objects.blocks(name), wave)
         counts = storage.job_counts(output)
         if counts is None:
             counts = JobCounts()

@@ -176,12 +176,11 @@ class ChunkAnswers:
         settled: set[str] = set()
         for output in outputs:
             for key in self.storage.output_files(output.prefix):
-                with self.storage.objects.open_reader(key, read_ahead=8 << 20) as lines:
-                    settled.update(settled_records(lines))
+                settled.update(settled_records(self.storage.objects.blocks(key)))
         if outputs and len(settled) >= self.records.records:
             return []
         assert self.records.key is not None
-        return records_without(self.storage.objects.get_bytes(self.records.key), settled)
+        return records_without(self.storage.objects.blocks(self.records.key), settled)
 
     def _on_demand_wave(self, number: int) -> Wave:
         name = self._name(number)

@@ -66,11 +66,11 @@ def settled_records(source: BinaryReader | Iterable[bytes]) -> Iterator[str]:
                 yield content.recordId
 
 
-def records_without(jsonl: bytes, settled: Container[str]) -> list[bytes]:
+def records_without(jsonl: Iterable[bytes], settled: Container[str]) -> list[bytes]:
     """The lines of a rendered JSONL file whose records are not settled, in order, with their newlines."""
     left: list[bytes] = []
     # The renderer writes the id first, so that it is found without parsing the record.
     start = len(b'{"recordId":"')
-    for lines in line_blocks([jsonl]):
+    for lines in line_blocks(jsonl):
         left.extend(line for line in lines if line[start : line.index(b'"', start)].decode() not in settled)
     return left

@@ -32,6 +32,8 @@ _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _MAX_KEY_BYTES = 1_024
 # ListObjectsV2 gives at most 1,000 keys, and DeleteObjects takes so many (Amazon S3 API Reference).
 _KEYS_PER_REQUEST = 1_000
+# Large enough that S3's first answer (tens of milliseconds) is not felt, and small enough to have several in memory.
+_BLOCK_BYTES = 4 << 20
 # Copies are made in parts of this size: S3 takes up to 5 GB a request (Amazon S3 API Reference, UploadPartCopy), and
 # answers when it is done, so a part is to take seconds: boto3 waits for 60.
 _COPY_PART_BYTES = 256 << 20
@@ -157,6 +159,18 @@ class ObjectStore:
             ObjectNotFoundError: There is no such object.
         """
         return io.BufferedReader(RangeReader(self.client, self.bucket, key), buffer_size=read_ahead)
+
+    def blocks(self, key: str) -> Iterator[bytes]:
+        """The object from front to back, with the next blocks on their way while the caller works on one.
+
+        Raises:
+            ObjectNotFoundError: There is no such object.
+        """
+        from bedrock_batch_assets.records.ahead import mapped_ahead
+
+        reader = RangeReader(self.client, self.bucket, key)
+        starts = range(0, reader.size, _BLOCK_BYTES)
+        return mapped_ahead(lambda start: reader.read_range(start, _BLOCK_BYTES), starts)
 
     def head(self, key: str) -> ObjectInfo | None:
         """What S3 knows about the object, user metadata included; None where there is none."""

@@ -61,27 +61,37 @@ class RangeReader(io.RawIOBase):
     def readinto(self, buffer: "Buffer") -> int:
         """Fill `buffer` from the position on; fewer bytes only at the end of the object."""
         view = memoryview(buffer).cast("B")
-        wanted = min(len(view), self.size - self._position)
+        done = self._fetch(self._position, view)
+        self._position += done
+        return done
+
+    def read_range(self, start: int, length: int) -> bytes:
+        """The bytes from `start` on; fewer only at the end of the object. For any number of threads at once."""
+        data = bytearray(max(min(length, self.size - start), 0))
+        self._fetch(start, memoryview(data))
+        return bytes(data)
+
+    def _fetch(self, position: int, view: memoryview) -> int:
+        wanted = min(len(view), self.size - position)
         done = 0
         attempt = 1
         while done < wanted:
-            start = self._position
+            start = position + done
             with s3_errors_explained("s3:GetObject", self._bucket, self._key):
                 answer = self._client.get_object(
                     Bucket=self._bucket,
                     Key=self._key,
-                    Range=f"bytes={start}-{start + wanted - done - 1}",
+                    Range=f"bytes={start}-{position + wanted - 1}",
                     IfMatch=self._etag,
                 )
             try:
                 while piece := answer["Body"].read(1 << 20):
                     view[done : done + len(piece)] = piece
                     done += len(piece)
-                    self._position += len(piece)
             except (IncompleteReadError, ReadTimeoutError, ResponseStreamingError):
                 if attempt == _ATTEMPTS:
                     raise
                 attempt += 1
             finally:
                 answer["Body"].close()
-        return done
+        return max(done, 0)

@@ -51,4 +51,4 @@ def test_passing_faults_and_broken_lines_settle_nothing(passing: bytes) -> None:
 def test_the_records_left_are_those_not_settled_in_their_order() -> None:
     """The lines of unsettled records come back unchanged and in order."""
     lines = [f'{{"recordId":"r{index:010d}","modelInput":{{"a":"\u2028"}}}}\n'.encode() for index in range(5)]
-    assert records_without(b"".join(lines), {"r0000000001", "r0000000003"}) == [lines[0], lines[2], lines[4]]
+    assert records_without([b"".join(lines)], {"r0000000001", "r0000000003"}) == [lines[0], lines[2], lines[4]]

@@ -144,6 +144,21 @@ def test_a_reader_seeks_and_reads_like_a_file(store: ObjectStore) -> None:
         assert reader.read() == data[10:]
 
 
+@pytest.mark.parametrize("size", [0, 1, 999, 1_000, 1_001, 12_345])
+def test_blocks_are_the_object_from_front_to_back(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """Whatever its size, and also where blocks are fetched at the same time."""
+    monkeypatch.setattr(objects, "_BLOCK_BYTES", 1_000)
+    data = bytes(number % 251 for number in range(size))
+    store.put_bytes("a", data)
+    blocks = list(store.blocks("a"))
+    assert b"".join(blocks) == data
+    assert all(len(block) == 1_000 for block in blocks[:-1])
+    with pytest.raises(ObjectNotFoundError):
+        store.blocks("b")
+
+
 def test_a_replaced_object_is_noticed(store: ObjectStore) -> None:
     """Bytes of two versions are never mixed."""
     store.put_bytes("key", b"a" * 1_000)
