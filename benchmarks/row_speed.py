@@ -1,0 +1,177 @@
+"""Rows per second and peak memory of the stages that move rows, ours and the plain way in turn.
+
+    python -m benchmarks.row_speed [--times 5]
+
+Every figure is of a process of its own. Samples are made anew, in a temporary folder.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+STAGES = ("render", "prepare", "join_text", "join_embeddings")
+# Rows per stage: about a second or more of the plain way, so that starting up is not what is measured.
+ROWS = {"render": 50_000, "prepare": 50_000, "join_text": 50_000, "join_embeddings": 5_000}
+TARGETS = {"render": 12.0, "prepare": 8.0, "join_text": 5.0, "join_embeddings": 10.0}
+COPY_TARGET = 4.0
+JOB_SIZES = (1_000, 10_000, 100_000)
+# The plain way needs gigabytes and minutes for more than that.
+BASELINE_JOB_SIZES = {
+    "render": (1_000, 10_000, 100_000),
+    "prepare": (1_000, 10_000, 100_000),
+    "join_text": (1_000, 10_000, 100_000),
+    "join_embeddings": (1_000, 10_000),
+}
+MEMORY_TARGET = 400 << 20
+_RUN_SECONDS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One run of one stage: seconds, and the most memory of its process in bytes."""
+
+    seconds: float
+    peak_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class StageSpeed:
+    """A stage, run several times by each side in turn.
+
+    Attributes:
+        stage: Its name.
+        rows: Rows per run.
+        ours: Seconds of each run.
+        baseline: Seconds of each run of the plain way.
+        copy: Seconds for reading and writing as many bytes as ours did.
+    """
+
+    stage: str
+    rows: int
+    ours: tuple[float, ...]
+    baseline: tuple[float, ...]
+    copy: tuple[float, ...]
+
+    @property
+    def ratios(self) -> tuple[float, ...]:
+        """How many times faster ours is, run by run."""
+        return tuple(plain / own for own, plain in zip(self.ours, self.baseline, strict=True))
+
+    @property
+    def copy_ratios(self) -> tuple[float, ...]:
+        """How many times longer ours takes than a copy, run by run."""
+        return tuple(own / copied for own, copied in zip(self.ours, self.copy, strict=True))
+
+    def rate(self, seconds: Sequence[float]) -> float:
+        """Rows per second by the median."""
+        return self.rows / statistics.median(seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class SpeedFigures:
+    """All stages."""
+
+    stages: tuple[StageSpeed, ...]
+
+    def lines(self) -> list[str]:
+        """A Markdown table."""
+        lines = [
+            "| stage | rows | ours, rows/s | baseline, rows/s | ratio (min to max) | target "
+            "| times a file copy (min to max) |",
+            "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        ]
+        for stage in self.stages:
+            lines.append(
+                f"| {stage.stage} | {stage.rows:,} | {stage.rate(stage.ours):,.0f} | {stage.rate(stage.baseline):,.0f} "
+                f"| **{statistics.median(stage.ratios):.1f}×** ({spread(stage.ratios)}) | ≥ {TARGETS[stage.stage]:g}× "
+                f"| {statistics.median(stage.copy_ratios):.1f} ({spread(stage.copy_ratios)}) |"
+            )
+        return lines
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryFigures:
+    """Peak memory in bytes by stage, side and rows per job."""
+
+    peaks: Mapping[tuple[str, str, int], int]
+
+    def lines(self) -> list[str]:
+        """A Markdown table."""
+        sizes = sorted({size for _, _, size in self.peaks})
+        lines = [
+            "| stage | side | " + " | ".join(f"{size:,} rows" for size in sizes) + " |",
+            "| --- | --- |" + " ---: |" * len(sizes),
+        ]
+        for stage in STAGES:
+            for side in ("ours", "baseline"):
+                cells = [self.peaks.get((stage, side, size)) for size in sizes]
+                texts = ["–" if cell is None else f"{cell / (1 << 20):,.0f} MB" for cell in cells]
+                lines.append(f"| {stage} | {side} | " + " | ".join(texts) + " |")
+        return lines
+
+
+def spread(values: Sequence[float]) -> str:
+    """The least and the greatest."""
+    return f"{min(values):.1f} to {max(values):.1f}"
+
+
+def measure_speed(times: int = 5, rows: Mapping[str, int] = ROWS) -> SpeedFigures:
+    """Run each stage `times` times, ours, baseline and copy in turn, after one round that does not count."""
+    stages = []
+    for stage in STAGES:
+        with _sample(stage, rows[stage]) as folder:
+            seconds: dict[str, list[float]] = {"ours": [], "baseline": [], "copy": []}
+            for turn in range(times + 1):
+                for side, kept in seconds.items():
+                    outcome = _run(stage, side, folder)
+                    if turn:
+                        kept.append(outcome.seconds)
+        stages.append(StageSpeed(stage, rows[stage], *(tuple(kept) for kept in seconds.values())))
+    return SpeedFigures(tuple(stages))
+
+
+def measure_memory(sizes: Sequence[int] = JOB_SIZES) -> MemoryFigures:
+    """Run each stage once for each size of a job."""
+    peaks = {}
+    for stage in STAGES:
+        for size in sizes:
+            with _sample(stage, size) as folder:
+                peaks[stage, "ours", size] = _run(stage, "ours", folder).peak_bytes
+                if size in BASELINE_JOB_SIZES[stage]:
+                    peaks[stage, "baseline", size] = _run(stage, "baseline", folder).peak_bytes
+    return MemoryFigures(peaks)
+
+
+@contextmanager
+def _sample(stage: str, rows: int) -> Iterator[Path]:
+    """A folder with what a stage reads, made by a process of its own, so that this one stays small."""
+    with tempfile.TemporaryDirectory(prefix="bedrock-batch-rows-") as folder:
+        command = [sys.executable, "-m", "benchmarks.stages", "sample", stage, folder, str(rows)]
+        subprocess.run(command, check=True, timeout=_RUN_SECONDS)
+        yield Path(folder)
+
+
+def _run(stage: str, side: str, folder: Path) -> Outcome:
+    command = [sys.executable, "-m", "benchmarks.stages", stage, side, str(folder)]
+    result = subprocess.run(command, check=True, timeout=_RUN_SECONDS, stdout=subprocess.PIPE)
+    return Outcome(**json.loads(result.stdout))
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--times", type=int, default=5)
+    options = parser.parse_args()
+    print("\n".join(measure_speed(options.times).lines()))
+    print("\n".join(measure_memory().lines()))
+
+
+if __name__ == "__main__":
+    main()

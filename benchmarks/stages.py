@@ -1,0 +1,185 @@
+"""The stages that move rows, each in a process of its own.
+
+    python -m benchmarks.stages sample STAGE FOLDER ROWS
+    python -m benchmarks.stages STAGE (ours | baseline | copy) FOLDER
+
+The second prints seconds and peak memory as JSON.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.samples import (
+    PROMPT_TEMPLATE,
+    embedding_processor,
+    text_processor,
+    write_embedding_outputs,
+    write_table,
+    write_text_outputs,
+)
+
+if TYPE_CHECKING:
+    from bedrock_batch_assets.processors.base import BaseProcessor
+
+
+def make_sample(stage: str, folder: Path, rows: int) -> None:
+    """Write what a stage reads into `folder`."""
+    if stage == "join_embeddings":
+        write_table(folder / "table.parquet", rows, text_length=200, column="input_text")
+        write_embedding_outputs(folder / "outputs.jsonl.out", rows)
+    else:
+        write_table(folder / "table.parquet", rows)
+        if stage == "join_text":
+            write_text_outputs(folder / "outputs.jsonl.out", rows)
+
+
+def peak_memory() -> int:
+    """The most memory that this process has had, in bytes. Counted anew by the kernel for every program."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) << 10
+    raise OSError("/proc/self/status has no VmHWM")
+
+
+def render(folder: Path, side: str) -> float:
+    """Arrow batches to JSON lines in memory; the batches are there before the clock starts.
+
+    Ours are handed on as they come. The plain way makes one string for the job, as it always does.
+    """
+    import pyarrow.parquet as pq
+
+    from bedrock_batch_assets.records.record_file import rendered_ahead
+    from bedrock_batch_assets.records.rendering import RecordRenderer
+    from benchmarks import baseline
+
+    file = pq.ParquetFile(folder / "table.parquet")
+    few = list(itertools.islice(file.iter_batches(_BATCH_ROWS), _DISTINCT_BATCHES))
+    batches = [few[number % len(few)] for number in range(-(-file.metadata.num_rows // _BATCH_ROWS))]
+    start = time.perf_counter()
+    if side == "ours":
+        renderer = RecordRenderer(text_processor(), PROMPT_TEMPLATE, batches[0].schema)
+        size = sum(len(piece) for rendered in rendered_ahead(renderer, batches, 0) for piece in rendered.pieces)
+    else:
+        size = len(baseline.render(batches))
+    seconds = time.perf_counter() - start
+    (folder / "written").write_text(str(size))
+    return seconds
+
+
+def prepare(folder: Path, side: str) -> float:
+    """A Parquet file to one JSONL file; ours with its digest, as `jsonl_chunks` makes it."""
+    table = folder / "table.parquet"
+    if side == "ours":
+        import pyarrow.parquet as pq
+
+        from bedrock_batch_assets.records.record_file import write_records
+        from bedrock_batch_assets.records.rendering import RecordRenderer
+        from bedrock_batch_assets.storage.tables import read_rows
+
+        start = time.perf_counter()
+        renderer = RecordRenderer(text_processor(), PROMPT_TEMPLATE, pq.read_schema(table))
+        with (folder / "result").open("wb") as file:
+            write_records(renderer, read_rows(table), 0, file)
+    else:
+        from benchmarks import baseline
+
+        start = time.perf_counter()
+        baseline.prepare(table, folder / "result")
+    return time.perf_counter() - start
+
+
+def join_text(folder: Path, side: str) -> float:
+    """A text job's output file and its rows to Parquet."""
+    if side == "ours":
+        return _join(folder, text_processor())
+    from benchmarks import baseline
+
+    start = time.perf_counter()
+    baseline.join_text(folder / "table.parquet", folder / "outputs.jsonl.out", folder / "result")
+    return time.perf_counter() - start
+
+
+def join_embeddings(folder: Path, side: str) -> float:
+    """An embedding job's output file and its rows to Parquet."""
+    if side == "ours":
+        return _join(folder, embedding_processor())
+    from benchmarks import baseline
+
+    start = time.perf_counter()
+    baseline.join_embeddings(folder / "table.parquet", folder / "outputs.jsonl.out", folder / "result")
+    return time.perf_counter() - start
+
+
+def _join(folder: Path, processor: BaseProcessor) -> float:
+    import pyarrow.parquet as pq
+
+    from bedrock_batch_assets.records.joining import OutputJoin
+    from bedrock_batch_assets.records.rendering import RecordRenderer
+    from bedrock_batch_assets.request import OutputFormat
+    from bedrock_batch_assets.storage.part_file import PartFile
+    from bedrock_batch_assets.storage.tables import read_rows
+
+    start = time.perf_counter()
+    table = folder / "table.parquet"
+    template = PROMPT_TEMPLATE if processor.kind == "text" else None
+    renderer = RecordRenderer(processor, template, pq.read_schema(table))
+    join = OutputJoin(renderer, 0, pq.read_metadata(table).num_rows)
+    with join, (folder / "outputs.jsonl.out").open("rb") as lines:
+        join.add_outputs(lines)
+        with PartFile(folder / "result", OutputFormat.parquet) as part:
+            for rows in read_rows(table):
+                part.write(join.join(rows))
+    seconds = time.perf_counter() - start
+    if join.summary.ok != join.summary.rows:
+        raise AssertionError(f"not every row has its answer: {join.summary}")
+    return seconds
+
+
+def copy(folder: Path, stage: str) -> float:
+    """Read what the stage reads, and write as many bytes as it writes: as fast as files go."""
+    sources = [folder / "table.parquet"]
+    if stage.startswith("join"):
+        sources.append(folder / "outputs.jsonl.out")
+    written = int((folder / "written").read_text()) if stage == "render" else (folder / "result").stat().st_size
+    start = time.perf_counter()
+    for source in sources:
+        with source.open("rb") as file:
+            while file.read(_COPY_BYTES):
+                pass
+    block = bytes(_COPY_BYTES)
+    with (folder / "copy").open("wb") as file:
+        for left in range(written, 0, -_COPY_BYTES):
+            file.write(block[:left])
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    """Run one stage once, and print `seconds` and `peak_bytes`; or make a stage's sample."""
+    arguments = sys.argv[1:]
+    if arguments[0] == "sample":
+        make_sample(arguments[1], Path(arguments[2]), int(arguments[3]))
+        return
+    stage, side, folder = arguments[0], arguments[1], Path(arguments[2])
+    seconds = copy(folder, stage) if side == "copy" else _STAGES[stage](folder, side)
+    print(json.dumps({"seconds": seconds, "peak_bytes": peak_memory()}))
+
+
+_BATCH_ROWS = 5_000
+_DISTINCT_BATCHES = 2
+_COPY_BYTES = 1 << 20
+_STAGES: dict[str, Callable[[Path, str], float]] = {
+    "render": render,
+    "prepare": prepare,
+    "join_text": join_text,
+    "join_embeddings": join_embeddings,
+}
+
+if __name__ == "__main__":
+    main()
