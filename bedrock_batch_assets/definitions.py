@@ -17,6 +17,7 @@ from bedrock_batch_assets.processors.anthropic import AnthropicProcessor
 from bedrock_batch_assets.processors.converse import ConverseProcessor
 from bedrock_batch_assets.processors.registry import Processors
 from bedrock_batch_assets.processors.titan_text_embeddings_v2 import TitanTextEmbeddingsV2Processor
+from bedrock_batch_assets.run_workers import start_run_workers_warm
 from bedrock_batch_assets.sensors.batch_progress_sensor import batch_progress_sensor
 from bedrock_batch_assets.sensors.job_status_sensor import job_status_sensor
 from bedrock_batch_assets.storage.resource import BUCKET_VARIABLE, BatchStorage
@@ -28,6 +29,7 @@ def platform(processors: Processors | None = None) -> dg.Definitions:
     Args:
         processors: Those to use instead of the defaults, such as a subclass with one of your own.
     """
+    start_run_workers_warm()
     return dg.Definitions(
         assets=[input_dataset, jsonl_chunks, batch_job_outputs, result_parts, result_table],
         sensors=[batch_progress_sensor, job_status_sensor],

@@ -9,7 +9,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from dagster import DagsterInstance
 
 BEAT_SECONDS = 60.0
+# SQLite takes 999 values in a query where it is old (sqlite.org/limits.html, SQLITE_MAX_VARIABLE_NUMBER).
+_RUNS_PER_QUERY = 500
 # Five beats missed. A process on another host can be slow or cut off from the database for a while.
 DEAD_AFTER_SECONDS = 5 * BEAT_SECONDS
 
@@ -59,8 +61,18 @@ def beating(instance: "DagsterInstance", run_id: str) -> Iterator[None]:
 
 def last_beat(instance: "DagsterInstance", run_id: str) -> Beat | None:
     """The run's last sign of life, or None if it has left none."""
-    text = instance.run_storage.get_cursor_values({_key(run_id)}).get(_key(run_id))
-    return msgspec.json.decode(text, type=Beat) if text else None
+    return last_beats(instance, [run_id]).get(run_id)
+
+
+def last_beats(instance: "DagsterInstance", run_ids: Sequence[str]) -> dict[str, Beat]:
+    """The last signs of life of those runs that have left any, by run id: a query for each 500."""
+    found: dict[str, Beat] = {}
+    for first in range(0, len(run_ids), _RUNS_PER_QUERY):
+        by_key = {beat_key(run_id): run_id for run_id in run_ids[first : first + _RUNS_PER_QUERY]}
+        for key, text in instance.run_storage.get_cursor_values(set(by_key)).items():
+            if text:
+                found[by_key[key]] = msgspec.json.decode(text, type=Beat)
+    return found
 
 
 def is_alive(beat: Beat, now: float) -> bool:
@@ -78,10 +90,11 @@ def is_alive(beat: Beat, now: float) -> bool:
 def _write(instance: "DagsterInstance", run_id: str) -> None:
     beat = msgspec.json.encode(this_process(time.time())).decode()
     # A small key-value store that every Dagster storage has, and that is no event in anybody's log.
-    instance.run_storage.set_cursor_values({_key(run_id): beat})
+    instance.run_storage.set_cursor_values({beat_key(run_id): beat})
 
 
-def _key(run_id: str) -> str:
+def beat_key(run_id: str) -> str:
+    """Under which name the instance keeps the run's beat."""
     return f"bedrock_batch_heartbeat/{run_id}"
 
 

@@ -18,6 +18,7 @@ from bedrock_batch_assets.jobs.on_demand import OnDemand
 from bedrock_batch_assets.jobs.service import BedrockBatchJobs
 from bedrock_batch_assets.jobs.state import JobState
 from bedrock_batch_assets.jobs.waiting import Clock, wait_until_finished
+from bedrock_batch_assets.memory import give_back_memory
 from bedrock_batch_assets.partitions import chunks
 from bedrock_batch_assets.processors.registry import Processors
 from bedrock_batch_assets.storage.manifests import ChunkManifest, JobOutput, OutputsManifest
@@ -104,6 +105,7 @@ class _JobOwner:
     def wait(self, arn: str) -> JobState:
         """Wait until the job has finished."""
         context = self._context
+        give_back_memory()
         context.instance.add_run_tags(context.run.run_id, {JOB_ARN_TAG: arn})
         self.last_state = wait_until_finished(
             self._jobs,

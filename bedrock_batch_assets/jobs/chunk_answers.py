@@ -79,17 +79,20 @@ class ChunkAnswers:
                     return [wave.output for wave in self.past_waves() if wave.output.status in _HARVESTABLE]
                 continue
             outputs = [wave.output for wave in waves if wave.output.status in _HARVESTABLE]
-            left = self._unanswered(outputs)
+            # Nothing has come back: all records go into a job as they are, unread. The run is to wait in little memory.
+            is_first_job = not outputs and self.records.records >= self.jobs.minimum_records
+            left = [] if is_first_job else self._unanswered(outputs)
+            count = self.records.records if is_first_job else len(left)
             used = sum(wave.output.status in _USES_A_WAVE for wave in waves)
-            if not left or used > self.jobs.repair_waves:
+            if not count or used > self.jobs.repair_waves:
                 return outputs
             number = waves[-1].number + 1 if waves else self.first_wave
             if outputs:
-                self.log(f"{len(left)} of {self.records.records} records have no answer yet; wave {number} asks again.")
-            if len(left) < self.jobs.minimum_records:
+                self.log(f"{count} of {self.records.records} records have no answer yet; wave {number} asks again.")
+            if count < self.jobs.minimum_records:
                 self._ask_on_demand(number, left)
                 continue
-            state = self._ask_job(number, left, everything=len(left) == self.records.records)
+            state = self._ask_job(number, left, everything=count == self.records.records)
             if state.status == "Stopped":
                 return [wave.output for wave in self.past_waves() if wave.output.status in _HARVESTABLE]
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 from dagster import DagsterRunStatus
 
-from bedrock_batch_assets.heartbeat import DEAD_AFTER_SECONDS, is_alive, last_beat
+from bedrock_batch_assets.heartbeat import DEAD_AFTER_SECONDS, is_alive, last_beats
 from bedrock_batch_assets.jobs.naming import JobName
 from bedrock_batch_assets.jobs.service import BedrockBatchJobs
 from bedrock_batch_assets.jobs.state import JobState
@@ -32,11 +32,12 @@ def end_dead_runs(instance: dg.DagsterInstance, now: float) -> list[dg.DagsterRu
         now: Seconds since the epoch.
     """
     ended: list[dg.DagsterRun] = []
-    for record in instance.get_run_records(filters=dg.RunsFilter(statuses=_HELD)):
+    held = instance.get_run_records(filters=dg.RunsFilter(statuses=_HELD))
+    ours = [record for record in held if BATCH_TAG in record.dagster_run.tags]
+    beats = last_beats(instance, [record.dagster_run.run_id for record in ours])
+    for record in ours:
         run = record.dagster_run
-        if BATCH_TAG not in run.tags:
-            continue
-        beat = last_beat(instance, run.run_id)
+        beat = beats.get(run.run_id)
         if beat is None:
             # Its process died before its first step, or is about to leave its first beat.
             alive = record.start_time is None or now - record.start_time < DEAD_AFTER_SECONDS
