@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from bedrock_batch_assets.chunk_plan import ChunkLimits, ChunkRange, RowSizes, plan_chunks, rows_for_jobs
 from bedrock_batch_assets.errors import RequestError
 from bedrock_batch_assets.records.ahead import mapped_ahead
+from bedrock_batch_assets.records.preview import preview_rows
 from bedrock_batch_assets.request import BatchRequest
 from bedrock_batch_assets.storage.row_digest import digest_ranges, digest_texts
 from bedrock_batch_assets.storage.tables import TableWriter, read_rows
@@ -28,7 +29,6 @@ TABLE_FILE = "input.parquet"
 # cost for a person, nothing is decided by it. Bytes of JSON count slightly more than characters of prompt.
 _BYTES_PER_TOKEN = 4
 _PREVIEW_ROWS = 5
-_PREVIEW_CHARACTERS = 200
 # Renders so many rows at a time, of whatever the source gives.
 _BATCH_ROWS = 4_096
 
@@ -85,7 +85,7 @@ class IngestedTable:
     rendered_bytes: int
     estimated_input_tokens: int
     sample_record: str
-    preview: list[dict[str, str]]
+    preview: list[dict[str, Any]]
 
 
 def ingest(
@@ -194,7 +194,7 @@ class _Reading:
         self.sizes = RowSizes()
         self.skipped_reasons: Counter[str] = Counter()
         self.sample_record = ""
-        self.preview: list[dict[str, str]] = []
+        self.preview: list[dict[str, Any]] = []
 
     def read(self, source: Source, max_rows: int | None, limits: ChunkLimits, max_jobs: int | None = None) -> None:
         """Read at most `max_rows` rows, and no more bytes of records than could ever fit into `max_jobs` files."""
@@ -217,7 +217,7 @@ class _Reading:
 
     def _add(self, batch: pa.RecordBatch, rendered: RenderedRecords) -> None:
         if len(self.preview) < _PREVIEW_ROWS:
-            self.preview += _as_preview(batch.slice(0, _PREVIEW_ROWS - len(self.preview)))
+            self.preview += preview_rows(batch.slice(0, _PREVIEW_ROWS - len(self.preview)))
         self.sizes.extend(rendered.line_sizes)
         self.skipped_reasons.update(reason for _, reason in rendered.skipped)
         if not self.sample_record and rendered.record_count:
@@ -248,20 +248,3 @@ def _first_rows(batches: Iterator[pa.RecordBatch], max_rows: int | None) -> Iter
                 left -= batch.num_rows
                 if left == 0:
                     return
-
-
-def _as_preview(batch: pa.RecordBatch) -> list[dict[str, str]]:
-    names = batch.schema.names
-    return [
-        {name: _as_cell(batch.column(place)[row]) for place, name in enumerate(names)} for row in range(batch.num_rows)
-    ]
-
-
-def _as_cell(value: pa.Scalar) -> str:
-    try:
-        plain: Any = value.as_py()
-    except (ValueError, OverflowError):
-        # Times that Python has no value for.
-        plain = value
-    text = "" if plain is None else str(plain)
-    return text if len(text) <= _PREVIEW_CHARACTERS else text[:_PREVIEW_CHARACTERS] + "…"

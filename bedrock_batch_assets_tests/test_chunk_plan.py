@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -197,3 +198,15 @@ def test_row_sizes_answer_like_plain_sums(sizes: list[int], total: int) -> None:
     row = index.row_after_sent(wanted)
     assert sum(size > 0 for size in sizes[:row]) == wanted
     assert row == 0 or sizes[row - 1] > 0
+
+
+@pytest.mark.parametrize("sizes", [[1, 2**32], [-1, 5], [2**70]])
+@pytest.mark.parametrize("as_array", [True, False])
+def test_a_size_that_four_bytes_do_not_hold_is_refused(sizes: list[int], as_array: bool) -> None:
+    """It never wraps around into a small one, and what is there stays."""
+    index = RowSizes([7])
+    with pytest.raises(OverflowError):
+        index.extend(np.array(sizes) if as_array and max(sizes) < 2**63 else sizes)
+    assert (len(index), index.bytes_before(1)) == (1, 7)
+    index.extend(np.array([2**32 - 1, 0]))
+    assert (index.bytes_before(3), index.sent_before(3)) == (2**32 + 6, 2)

@@ -96,9 +96,9 @@ def test_the_sample_is_a_whole_record(tmp_path: Path) -> None:
     result = run(tmp_path, table)
     assert json.loads(result.sample_record) == {"recordId": "r0000000001", "modelInput": {"prompt": "About rain."}}
     assert result.sample_record.startswith('{\n  "recordId"')
-    assert [row["n"] for row in result.preview] == ["0", "1", "2", "3", "4"]
-    assert result.preview[0]["topic"] == ""
-    assert result.preview[4]["topic"] == "x" * 200 + "…"
+    assert [row["n"] for row in result.preview] == [0, 1, 2, 3, 4]
+    assert result.preview[0]["topic"] is None
+    assert result.preview[4]["topic"] == "x" * 299 + "…"
 
 
 def test_batching_of_the_source_does_not_count(tmp_path: Path) -> None:
@@ -196,3 +196,14 @@ def test_tables_with_nothing_to_send_are_refused(tmp_path: Path, table: pa.Table
     """Nothing to send is an error, before any job is made."""
     with pytest.raises(RequestError, match=words):
         run(tmp_path, table)
+
+
+def test_bytes_in_a_column_that_is_not_read_are_kept(tmp_path: Path) -> None:
+    """Texts that are not UTF-8 are stored as they are, and the preview says so; the prompt's own are refused."""
+    odd = pa.array([b"a", b"\xff"]).view(pa.string())
+    table = pa.table({"topic": ["rain", "snow"], "odd": odd})
+    result = run(tmp_path, table)
+    assert [row["odd"] for row in result.preview] == ["a", "(not UTF-8)"]
+    assert pq.read_table(result.parquet_path).column("odd").cast(pa.binary()).to_pylist() == [b"a", b"\xff"]
+    with pytest.raises(RequestError, match="'topic' has a text that is not UTF-8"):
+        run(tmp_path, pa.table({"topic": odd}))

@@ -74,7 +74,8 @@ def table_batches(rows: int, *, text_length: int = 850, column: str = "text") ->
         yield pa.record_batch(
             {
                 "id": pa.array(numbers, pa.int64()),
-                column: pa.array([texts[number * 7919 % len(texts)] for number in numbers], pa.string()),
+                # No two alike, as in most tables: else Parquet's dictionaries would make short work of them.
+                column: pa.array([f"{number}: {texts[number % len(texts)]}" for number in numbers], pa.string()),
                 "score": pa.array([number % 977 / 977 for number in numbers], pa.float64()),
                 "day": pa.array([f"2026-11-{number % 30 + 1:02d}" for number in numbers], pa.string()),
             }
@@ -95,11 +96,10 @@ def write_text_outputs(path: Path, rows: int) -> None:
     """Write the output file of a text job over `write_table`'s rows, shuffled."""
     source = random.Random(11)
     answers = [prose(source, 250) for _ in range(_DISTINCT)]
-    prompts = [
-        PROMPT.format(text=text) for batch in table_batches(min(rows, _DISTINCT)) for text in batch["text"].to_pylist()
-    ]
     processor = text_processor()
-    inputs = [_json(processor.process_input(prompt)) for prompt in prompts]
+    place = "{}: "
+    texts = [text.partition(": ")[2] for text in next(table_batches(min(rows, _DISTINCT)))["text"].to_pylist()]
+    inputs = [_json(processor.process_input(PROMPT.format(text=place + text))).split(place) for text in texts]
     outputs = [
         _json(
             {
@@ -107,7 +107,7 @@ def write_text_outputs(path: Path, rows: int) -> None:
                 "id": "msg_bdrk_01BrWZ4MGEW5xtd8uCYVk1ju",
                 "type": "message",
                 "role": "assistant",
-                "content": [{"type": "text", "text": answer}],
+                "content": [{"type": "text", "text": place + answer}],
                 "stop_reason": "end_turn",
                 "stop_sequence": None,
                 "usage": {"input_tokens": 190 + number % 40, "output_tokens": 50 + number % 20},
@@ -119,7 +119,9 @@ def write_text_outputs(path: Path, rows: int) -> None:
     source.shuffle(order)
     with path.open("w", encoding="utf-8", newline="") as file:
         for number in order:
-            body, answer = inputs[number % len(inputs)], outputs[number % len(outputs)]
+            head, tail = inputs[number % len(inputs)]
+            answer = outputs[number % len(outputs)].replace(place, f"{number}: ", 1)
+            body = f"{head}{number}: {tail}"
             file.write(f'{{"modelInput":{body},"modelOutput":{answer},"recordId":"{record_id(number)}"}}\n')
 
 

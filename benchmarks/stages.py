@@ -120,6 +120,8 @@ def join_embeddings(folder: Path, side: str) -> float:
 def _join(folder: Path, processor: BaseProcessor) -> float:
     import pyarrow.parquet as pq
 
+    from bedrock_batch_assets.assets.result_parts import READ_AHEAD_BYTES
+    from bedrock_batch_assets.records.ahead import BatchesAhead
     from bedrock_batch_assets.records.joining import OutputJoin
     from bedrock_batch_assets.records.rendering import RecordRenderer
     from bedrock_batch_assets.request import OutputFormat
@@ -131,10 +133,11 @@ def _join(folder: Path, processor: BaseProcessor) -> float:
     template = PROMPT_TEMPLATE if processor.kind == "text" else None
     renderer = RecordRenderer(processor, template, pq.read_schema(table))
     join = OutputJoin(renderer, 0, pq.read_metadata(table).num_rows)
-    with join, (folder / "outputs.jsonl.out").open("rb") as lines:
+    rows_ahead = BatchesAhead(read_rows(table), READ_AHEAD_BYTES)
+    with join, rows_ahead, (folder / "outputs.jsonl.out").open("rb") as lines:
         join.add_outputs(lines)
         with PartFile(folder / "result", OutputFormat.parquet) as part:
-            for rows in read_rows(table):
+            for rows in rows_ahead:
                 part.write(join.join(rows))
     seconds = time.perf_counter() - start
     if join.summary.ok != join.summary.rows:

@@ -22,6 +22,9 @@ from bedrock_batch_assets.storage.resource import BatchStorage
 if TYPE_CHECKING:
     from bedrock_batch_assets.records.joining import OutputJoin
 
+# Of the chunk's rows, in memory before their answers are.
+READ_AHEAD_BYTES = 48 << 20
+
 
 @dg.asset(
     partitions_def=chunks,
@@ -62,19 +65,23 @@ def result_parts(
 
 def _join(chunk: Chunk, outputs: OutputsManifest, key: str) -> tuple[PartSummary, list[dict[str, Any]]]:
     """Join the answers to the chunk's rows and store the part at `key`. Returns its account and its first rows."""
+    from bedrock_batch_assets.records.ahead import BatchesAhead
     from bedrock_batch_assets.records.joining import OutputJoin
+    from bedrock_batch_assets.records.preview import preview_rows
     from bedrock_batch_assets.storage.part_file import PartFile
 
     storage = chunk.storage
     head: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        # They come in while the answers are parsed, which keeps one core busy.
+        rows_ahead = stack.enter_context(BatchesAhead(chunk.rows(), READ_AHEAD_BYTES))
         join = stack.enter_context(OutputJoin(chunk.renderer, chunk.entry.first_row, chunk.entry.row_count))
         used = _read_outputs(outputs, join, storage)
         path = Path(folder) / "part"
         part = stack.enter_context(PartFile(path, chunk.batch.output_format))
-        for rows in chunk.rows():
+        for rows in rows_ahead:
             joined = join.join(rows)
-            head.extend(joined.slice(0, PREVIEW_ROWS - len(head)).to_pylist())
+            head += preview_rows(joined.slice(0, PREVIEW_ROWS - len(head)))
             part.write(joined)
         stack.close()
         summary = PartSummary(version=chunk.entry.version, **asdict(join.summary), **used)

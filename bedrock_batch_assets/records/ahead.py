@@ -1,10 +1,15 @@
 """Work done ahead of its reader, on the other cores: for functions that release the GIL, as Arrow's do."""
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TypeVar
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -34,3 +39,72 @@ def mapped_ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> I
             yield waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+class BatchesAhead:
+    """Arrow batches that a thread reads ahead from the beginning of a `with` block on, while its owner does other work.
+
+    Args:
+        batches: From where; iterated, and closed, in that thread alone.
+        max_bytes: The thread pauses while so much is read and not yet taken.
+    """
+
+    def __init__(self, batches: "Iterable[pa.RecordBatch]", max_bytes: int) -> None:
+        self._batches = batches
+        self._max_bytes = max_bytes
+        self._read: deque[pa.RecordBatch] = deque()
+        self._bytes = 0
+        self._error: BaseException | None = None
+        self._is_over = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="batches", daemon=True)
+
+    def __enter__(self) -> Self:
+        """Start reading."""
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._changed:
+            self._is_over = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    def __iter__(self) -> "Iterator[pa.RecordBatch]":
+        """The batches, in order; once.
+
+        Raises:
+            Exception: What reading raised, after the batches before it.
+        """
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._read or self._is_over)
+                if not self._read:
+                    break
+                batch = self._read.popleft()
+                self._bytes -= batch.nbytes
+                self._changed.notify_all()
+            yield batch
+        if self._error is not None:
+            raise self._error
+
+    def _run(self) -> None:
+        try:
+            for batch in self._batches:
+                with self._changed:
+                    self._read.append(batch)
+                    self._bytes += batch.nbytes
+                    self._changed.notify_all()
+                    self._changed.wait_for(lambda: self._bytes < self._max_bytes or self._is_over)
+                    if self._is_over:
+                        break
+        except BaseException as error:  # noqa: BLE001 - raised where the batches are taken
+            self._error = error
+        finally:
+            if (close := getattr(self._batches, "close", None)) is not None:
+                close()
+            with self._changed:
+                self._is_over = True
+                self._changed.notify_all()

@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from bedrock_batch_assets.errors import RequestError
 from bedrock_batch_assets.prompt_templates import value_to_text
-from bedrock_batch_assets.records.string_columns import strings_of
+from bedrock_batch_assets.records.string_columns import ColumnTooLargeError, narrowed, strings_of
 
 
 def check_column(schema: pa.Schema, column: str, reader: str) -> None:
@@ -35,31 +35,58 @@ def check_column(schema: pa.Schema, column: str, reader: str) -> None:
         )
 
 
-def text_column(values: pa.Array) -> pa.StringArray:
+def text_column(values: pa.Array, column: str) -> pa.StringArray:
     """The text of each value, by the rule of `value_to_text`; null where there is nothing to say.
 
-    Times are read to the microsecond: Python has no finer ones.
+    Times are read to the microsecond: Python has no finer ones. Texts are taken as they are, see `check_texts`.
+
+    Args:
+        values: Of any type that has texts.
+        column: Name of the column, for messages.
 
     Raises:
-        RequestError: A value is out of Python's range, such as a date after the year 9999, or texts are not UTF-8.
+        RequestError: A value is out of Python's range, such as a date after the year 9999.
+        ColumnTooLargeError: The texts have more than 2 GiB.
     """
     kind = values.type
     if pa.types.is_dictionary(kind):
-        values = values.dictionary_decode()
+        try:
+            values = values.dictionary_decode()
+        except pa.ArrowInvalid as error:
+            raise ColumnTooLargeError from error
         kind = values.type
-    if pa.types.is_string(kind):
-        return values
-    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind) or pa.types.is_integer(kind):
+    if pa.types.is_integer(kind):
         return values.cast(pa.string())
+    if pa.types.is_string_view(kind):
+        values = values.cast(pa.large_string())
+        kind = values.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return values if pa.types.is_string(kind) else narrowed(values)
     try:
         target = _without_nanoseconds(kind)
         if target != kind:
             values = values.cast(target, safe=False)
         texts = [value_to_text(value) for value in values.to_pylist()]
     except (ValueError, OverflowError) as error:
-        raise RequestError(f"A value of type {values.type} cannot be read as text: {error}.") from error
+        raise RequestError(
+            f"Column {column!r} has a value of type {values.type} that cannot be read as text: {error}."
+        ) from error
     # An empty text says as little as none.
     return strings_of([(text or "").encode() for text in texts], empty_is_null=True)
+
+
+def check_texts(texts: pa.StringArray, column: str) -> None:
+    """Check that texts are UTF-8: Parquet files and data sets may hold any bytes in them, and nobody has looked.
+
+    Raises:
+        RequestError: One is not. Names the column.
+    """
+    try:
+        texts.validate(full=True)
+    except pa.ArrowInvalid as error:
+        raise RequestError(
+            f"Column {column!r} has a text that is not UTF-8: write the table again, with this column as UTF-8."
+        ) from error
 
 
 def _holds_bytes(kind: pa.DataType) -> bool:

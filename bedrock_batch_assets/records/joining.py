@@ -7,8 +7,7 @@ together; errors, and further lines for a record, one by one.
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -18,8 +17,9 @@ import pyarrow as pa
 
 from bedrock_batch_assets.errors import RequestError
 from bedrock_batch_assets.processors.base import ModelAnswer
-from bedrock_batch_assets.records.parsing import MAX_TOKENS, BinaryReader, OutputParser, OutputRecord, checked
-from bedrock_batch_assets.records.rendering import RecordRenderer, rows_of
+from bedrock_batch_assets.records.answer_blocks import UNKNOWN, AnswerBlock, encoded, vector_bytes
+from bedrock_batch_assets.records.parsing import BinaryReader, OutputParser, OutputRecord, line_blocks
+from bedrock_batch_assets.records.rendering import RecordRenderer
 from bedrock_batch_assets.records.spool import Spool
 from bedrock_batch_assets.records.string_columns import bitmap, strings_of
 
@@ -51,8 +51,8 @@ _NO_ANSWER = ModelAnswer()
 _STATUSES = ("missing", "skipped", "error", "truncated", "ok")
 _MISSING, _SKIPPED, _ERROR, _TRUNCATED, _OK = range(5)
 
-# In the place of a number of tokens that is not known. What is known is far smaller, see `parsing`.
-_UNKNOWN = np.iinfo(np.int64).min
+# Enough that what is done once for all of them is not felt; more are not faster (measured).
+_LINES_TOGETHER = 1_024
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,67 +103,6 @@ class OutputCounts:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Columns:
-    """What some records say, as columns.
-
-    Attributes:
-        contents: UTF-8 text or float32 numbers; nothing where there is no answer, or nothing in it.
-        lengths: Of the contents, in bytes.
-        status: What the row's would be if the content is not empty.
-        stop_reasons: As the model reports them.
-        input_tokens: `_UNKNOWN` where they are not told.
-        output_tokens: As the above.
-    """
-
-    contents: list[bytes]
-    lengths: npt.NDArray[np.int64]
-    status: npt.NDArray[np.uint8]
-    stop_reasons: list[str | None]
-    input_tokens: npt.NDArray[np.int64]
-    output_tokens: npt.NDArray[np.int64]
-
-    @classmethod
-    def of(cls, records: Sequence[OutputRecord], is_text: bool) -> Self:
-        """Take them from the answers.
-
-        Raises:
-            TypeError, ValueError, AttributeError, OverflowError: An answer does not fit the columns.
-        """
-        answers = [record.answer or _NO_ANSWER for record in records]
-        if is_text:
-            contents = [_encoded(text) if (text := answer.response) else b"" for answer in answers]
-        else:
-            contents = [b"" if (vector := answer.embedding) is None else _vector_bytes(vector)[0] for answer in answers]
-        return cls(
-            contents,
-            np.fromiter(map(len, contents), np.int64, len(contents)),
-            np.array([_TRUNCATED if answer.truncated else _OK for answer in answers], np.uint8),
-            _checked_texts([answer.stop_reason for answer in answers]),
-            _checked_tokens([_UNKNOWN if (count := answer.input_tokens) is None else count for answer in answers]),
-            _checked_tokens([_UNKNOWN if (count := answer.output_tokens) is None else count for answer in answers]),
-        )
-
-    @staticmethod
-    def total(tokens: npt.NDArray[np.int64]) -> int:
-        """The sum of those that are known."""
-        return int(tokens[tokens != _UNKNOWN].sum())
-
-
-def _checked_texts(texts: list[str | None]) -> list[str | None]:
-    # Raises for what is neither a text nor None; there are few different ones.
-    "".join(text for text in set(texts) if text is not None)
-    return texts
-
-
-def _checked_tokens(counts: list[int]) -> npt.NDArray[np.int64]:
-    # Unlike numpy, `array` takes neither texts nor fractions for integers.
-    numbers = np.frombuffer(array("q", counts), np.int64)
-    if ((abs(numbers) >= MAX_TOKENS) & (numbers != _UNKNOWN)).any():
-        raise OverflowError("a number of tokens is no number of tokens")
-    return numbers
-
-
 class OutputJoin:
     """Joins the output files of one chunk to its rows, on the record id.
 
@@ -191,8 +130,8 @@ class OutputJoin:
         self._lengths = np.zeros(row_count, np.int64)
         self._status = np.zeros(row_count, np.uint8)
         self._stop_reasons = np.zeros(row_count, np.int32)
-        self._input_tokens = np.full(row_count, _UNKNOWN, np.int64)
-        self._output_tokens = np.full(row_count, _UNKNOWN, np.int64)
+        self._input_tokens = np.full(row_count, UNKNOWN, np.int64)
+        self._output_tokens = np.full(row_count, UNKNOWN, np.int64)
         self._lines = np.zeros(row_count, np.int32)
         self._waves: dict[int, int] = {}
         self._errors: dict[int, bytes] = {}
@@ -223,55 +162,44 @@ class OutputJoin:
             What the file holds, whether or not it counts for a row.
         """
         seen = OutputCounts()
-        for records in self._parser.parse_blocks(source):
-            try:
-                columns = _Columns.of(records, self._is_text)
-            except (TypeError, ValueError, AttributeError, OverflowError):
-                records = [checked(record) for record in records]  # noqa: PLW2901 - the same ones
-                columns = _Columns.of(records, self._is_text)
-            seen += OutputCounts(
-                len(records), columns.total(columns.input_tokens), columns.total(columns.output_tokens)
-            )
-            slots = self._slots(records)
-            for place in self._keep_first_answers(records, columns, slots, wave):
+        for lines in _many_lines(source):
+            block = AnswerBlock.of_records(self._parser.parse_lines(lines), self._is_text)
+            seen += OutputCounts(len(block), _total(block.input_tokens), _total(block.output_tokens))
+            slots = self._slots(block)
+            for place in self._keep_first_answers(block, slots, wave):
                 if slots[place] >= 0:
-                    self._keep(int(slots[place]), records[place], columns.contents[place], wave)
+                    self._keep(int(slots[place]), block.records[place], block.contents[place], wave)
         return seen
 
-    def _slots(self, records: Sequence[OutputRecord]) -> npt.NDArray[np.int64]:
-        """The slot of each record, -1 where it has none. Counts the lines that are corrupt or nobody's."""
-        slots = rows_of([record.record_id for record in records]) - self._first_row
+    def _slots(self, block: AnswerBlock) -> npt.NDArray[np.int64]:
+        """The slot of each line, -1 where it has none. Counts the lines that are corrupt or nobody's."""
+        slots = block.rows - self._first_row
         slots[(slots < 0) | (slots >= self._row_count)] = -1
-        corrupt = [record.corrupt for record in records]
-        self._counts["corrupt_lines"] += sum(corrupt)
+        self._counts["corrupt_lines"] += int(np.count_nonzero(block.corrupt))
         # A corrupt line is not counted twice.
-        self._counts["unknown_record_ids"] += int(np.count_nonzero((slots < 0) & ~np.array(corrupt, np.bool_)))
+        self._counts["unknown_record_ids"] += int(np.count_nonzero((slots < 0) & ~block.corrupt))
         return slots
 
-    def _keep_first_answers(
-        self, records: Sequence[OutputRecord], columns: _Columns, slots: npt.NDArray[np.int64], wave: int
-    ) -> Iterable[int]:
+    def _keep_first_answers(self, block: AnswerBlock, slots: npt.NDArray[np.int64], wave: int) -> Iterable[int]:
         """Put the answers of records that no line has spoken of yet into their slots, all at once.
 
         Returns the places, in order, of the lines that are left: errors, and further lines for a record.
         """
-        lengths = columns.lengths
-        is_first = np.zeros(len(records), np.bool_)
+        is_first = np.zeros(len(block), np.bool_)
         is_first[np.unique(slots, return_index=True)[1]] = True
-        is_first &= (slots >= 0) & (lengths > 0)
+        is_first &= (slots >= 0) & (block.lengths > 0)
         is_first[is_first] = self._lines[slots[is_first]] == 0
         places = np.flatnonzero(is_first)
         if len(places):
-            rows, lengths = slots[places], lengths[places]
-            contents = columns.contents
-            start = self._spool.append([contents[place] for place in places.tolist()])
+            rows, lengths = slots[places], block.lengths[places]
+            start = self._spool.append(b"".join([block.contents[place] for place in places.tolist()]))
             self._starts[rows] = start + np.cumsum(lengths) - lengths
             self._lengths[rows] = lengths
-            self._status[rows] = columns.status[places]
-            codes = [self._reason_code(reason) for reason in columns.stop_reasons]
-            self._stop_reasons[rows] = np.array(codes, np.int32)[places]
-            self._input_tokens[rows] = columns.input_tokens[places]
-            self._output_tokens[rows] = columns.output_tokens[places]
+            self._status[rows] = np.where(block.truncated[places], _TRUNCATED, _OK)
+            codes = np.array([self._reason_code(reason) for reason in block.reasons], np.int32)
+            self._stop_reasons[rows] = codes[block.stop_reasons[places]]
+            self._input_tokens[rows] = block.input_tokens[places]
+            self._output_tokens[rows] = block.output_tokens[places]
             self._lines[rows] = 1
             if wave:
                 self._waves.update(dict.fromkeys(rows.tolist(), wave))
@@ -293,10 +221,10 @@ class OutputJoin:
         elif wave:
             self._waves[slot] = wave
         self._status[slot] = status
-        self._starts[slot] = self._spool.append([content])
+        self._starts[slot] = self._spool.append(content)
         self._lengths[slot] = len(content)
         if error is not None:
-            self._errors[slot] = _encoded(error)
+            self._errors[slot] = encoded(error)
         if answer is None:
             answer = _NO_ANSWER
         self._stop_reasons[slot] = self._reason_code(answer.stop_reason)
@@ -315,7 +243,7 @@ class OutputJoin:
         return False
 
     def _no_content_reason(self, answer: ModelAnswer) -> str:
-        problem = None if self._is_text or answer.embedding is None else _vector_bytes(answer.embedding)[1]
+        problem = None if self._is_text or answer.embedding is None else vector_bytes(answer.embedding)[1]
         if problem is not None:
             return f"unexpected model output: {problem}"
         return f"the model returned no content (stop reason: {answer.stop_reason or 'none given'})"
@@ -324,7 +252,7 @@ class OutputJoin:
         code = self._reason_codes.get(reason)
         if code is None:
             code = self._reason_codes[reason] = len(self._reasons)
-            self._reasons.append(_encoded(reason or ""))
+            self._reasons.append(encoded(reason or ""))
         return code
 
     def join(self, batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -386,12 +314,12 @@ class OutputJoin:
             self._counts["unknown_record_ids"] += int(self._lines[slot])
             self._status[slot] = _SKIPPED
             self._lengths[slot] = self._stop_reasons[slot] = 0
-            self._input_tokens[slot] = self._output_tokens[slot] = _UNKNOWN
-            errors[slot - start] = _encoded(reason)
+            self._input_tokens[slot] = self._output_tokens[slot] = UNKNOWN
+            errors[slot - start] = encoded(reason)
         return errors
 
     def _token_column(self, name: str, tokens: npt.NDArray[np.int64]) -> pa.Array:
-        known = tokens != _UNKNOWN
+        known = tokens != UNKNOWN
         values = np.where(known, tokens, 0)
         self._counts[name] += int(values.sum())
         validity = None if known.all() else bitmap(known)
@@ -414,28 +342,24 @@ def joined_schema(schema: pa.Schema, renderer: RecordRenderer) -> pa.Schema:
     return pa.schema([*schema, *added])
 
 
-def _encoded(text: str) -> bytes:
-    # A processor of somebody's own may hand over half a surrogate pair, which UTF-8 has no bytes for.
-    return text.encode("utf-8", "replace")
-
-
 def _number(tokens: int | None) -> int:
-    return _UNKNOWN if tokens is None else tokens
+    return UNKNOWN if tokens is None else tokens
 
 
-def _vector_bytes(vector: Sequence[float]) -> tuple[bytes, str | None]:
-    """The vector as float32 numbers; or nothing, and why it is none. An empty one is nothing for no reason."""
-    try:
-        values = np.asarray(vector)
-    except ValueError as problem:
-        return b"", str(problem)
-    if values.ndim != 1 or (values.dtype.kind not in "iuf" and len(values)):
-        return b"", "the embedding is no list of numbers"
-    with np.errstate(over="ignore"):
-        numbers = values.astype(np.float32)
-    if not np.isfinite(numbers).all():
-        return b"", "the embedding has a number that is infinite or none, or that 32 bits do not hold"
-    return numbers.tobytes(), None
+def _total(tokens: npt.NDArray[np.int64]) -> int:
+    return int(tokens[tokens != UNKNOWN].sum())
+
+
+def _many_lines(source: BinaryReader | Iterable[bytes]) -> Iterator[list[bytes]]:
+    """The lines of a file, enough at a time that what is done once for all of them is not felt."""
+    waiting: list[bytes] = []
+    for lines in line_blocks(source):
+        waiting += lines
+        if len(waiting) >= _LINES_TOGETHER:
+            yield waiting
+            waiting = []
+    if waiting:
+        yield waiting
 
 
 def _vectors_of(contents: Sequence[bytes]) -> pa.ListArray:

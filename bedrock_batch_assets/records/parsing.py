@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from bedrock_batch_assets.processors.base import ModelAnswer
-from bedrock_batch_assets.records.vectors import VectorReader
+from bedrock_batch_assets.records.vectors import MARK, VectorReader
 
 if TYPE_CHECKING:
     from bedrock_batch_assets.processors.base import BaseProcessor
@@ -24,9 +24,6 @@ _BLOCK_BYTES = 1 << 18
 
 # What a column of 64-bit numbers can still add up.
 MAX_TOKENS = 2**40
-
-# Enough that what is done once for all of them is not felt (measured).
-_RECORDS_TOGETHER = 512
 
 # Where the echo ends, in the service's order of members. Inside of a string its quotes would be escaped; where a text
 # ends in it, no colon follows, and what is cut off there is no JSON.
@@ -155,34 +152,30 @@ class OutputParser:
 
     def parse(self, source: BinaryReader | Iterable[bytes]) -> Iterator[OutputRecord]:
         """Parse a whole file, see `line_blocks`. Never raises for what is in it. Blank lines are left out."""
-        for records in self.parse_blocks(source):
-            yield from map(checked, records)
+        for lines in line_blocks(source):
+            yield from map(checked, self.parse_lines(lines))
 
-    def parse_blocks(self, source: BinaryReader | Iterable[bytes]) -> Iterator[list[OutputRecord]]:
-        """The same, some hundred records at a time, and not yet `checked`."""
+    def parse_lines(self, lines: Iterable[bytes]) -> list[OutputRecord]:
+        """Parse some lines. Their records are not yet `checked`."""
         decode, process_output = self._decode, self._process_output
         records: list[OutputRecord] = []
-        for lines in line_blocks(source):
-            for line in lines:
-                if self._vectors is not None and (record := self._read_vector(line)) is not None:
-                    records.append(record)
-                    continue
-                # Only what comes after the echo is decoded, where that tells all that is needed.
-                start = line.find(_OUTPUT_KEY)
-                try:
-                    content = decode(line if start < 0 else b"{" + line[start:])
-                    output = content.modelOutput
-                    if output is None or content.recordId is None:
-                        records.append(self._read(self._with_head(content, line)))
-                    else:
-                        records.append(OutputRecord(content.recordId, process_output(output)))
-                except (ValueError, TypeError, LookupError, AttributeError):
-                    if not line.isspace():
-                        records.append(self._parse_slowly(line))
-            if len(records) >= _RECORDS_TOGETHER:
-                yield records
-                records = []
-        yield records
+        for line in lines:
+            if self._vectors is not None and (record := self._read_vector(line)) is not None:
+                records.append(record)
+                continue
+            # Only what comes after the echo is decoded, where that tells all that is needed.
+            start = line.find(_OUTPUT_KEY)
+            try:
+                content = decode(line if start < 0 else b"{" + line[start:])
+                output = content.modelOutput
+                if output is None or content.recordId is None:
+                    records.append(self._read(self._with_head(content, line)))
+                else:
+                    records.append(OutputRecord(content.recordId, process_output(output)))
+            except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+                if not line.isspace():
+                    records.append(self._parse_slowly(line))
+        return records
 
     def _with_head(self, content: Any, line: bytes) -> Any:
         """The content of a line that has its id, or its error, before its echo.
@@ -204,10 +197,10 @@ class OutputParser:
         rest, vector = found
         try:
             content = self._decode(rest)
-        except (msgspec.DecodeError, UnicodeError):
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
             return None
         output = content.modelOutput
-        if content.recordId is None or output is None or getattr(output, self._vector_field) != []:
+        if content.recordId is None or output is None or getattr(output, self._vector_field) != MARK:
             return None
         setattr(output, self._vector_field, vector)
         return self._read(content)
@@ -215,7 +208,7 @@ class OutputParser:
     def _parse_slowly(self, line: bytes) -> OutputRecord:
         try:
             return self._read(self._decode(line))
-        except (msgspec.DecodeError, UnicodeError):
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
             return self._parse_odd_line(line)
 
     def _read(self, line: Any) -> OutputRecord:

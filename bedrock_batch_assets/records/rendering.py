@@ -7,7 +7,7 @@ the GIL is free meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +18,15 @@ import pyarrow.compute as pc
 
 from bedrock_batch_assets.errors import ConfigurationError, RequestError
 from bedrock_batch_assets.prompt_templates import PromptTemplate, empty_column_reason
-from bedrock_batch_assets.records.column_texts import check_column, text_column
-from bedrock_batch_assets.records.string_columns import bitmap, byte_range, empty_values, json_escaped, strings_of
+from bedrock_batch_assets.records.column_texts import check_column, check_texts, text_column
+from bedrock_batch_assets.records.string_columns import (
+    ColumnTooLargeError,
+    bitmap,
+    byte_range,
+    empty_values,
+    json_escaped,
+    strings_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Buffer  # type: ignore[attr-defined]
@@ -148,47 +155,56 @@ class RecordRenderer:
             first_row: Index of its first row in the whole batch, which record ids are made of.
 
         Raises:
-            RequestError: A value cannot be read as text, see `column_texts`.
+            RequestError: A value cannot be read as text, see `column_texts`, or is larger than any job's input.
         """
         pieces: list[Buffer] = []
         skipped: list[tuple[int, str]] = []
         sizes = np.zeros(batch.num_rows, dtype=np.int64)
-        for start in range(0, batch.num_rows, _SLICE_ROWS):
-            columns, sent = self._texts(batch.slice(start, _SLICE_ROWS), first_row + start, skipped)
-            if not len(sent):
-                continue
-            if self._shell is None:
+
+        def render_slice(start: int, count: int) -> None:
+            columns, sent, slice_skipped = self._texts(batch.slice(start, count), first_row + start, check=True)
+            if len(sent) and self._shell is None:
                 lines = self._encode_lines(columns, sent + (first_row + start))
                 sizes[sent + start] = np.fromiter(map(len, lines), np.int64, len(lines))
-                pieces += lines
-            else:
+                pieces.extend(lines)
+            elif len(sent) and self._shell is not None:
                 jsonl, line_sizes = self._fill_shell(self._shell, columns, sent + (first_row + start))
                 sizes[sent + start] = line_sizes
                 pieces.append(jsonl)
+            skipped.extend(slice_skipped)
+
+        _each_slice(render_slice, batch.num_rows, first_row)
         return RenderedRecords(pieces, batch.num_rows - len(skipped), sizes, skipped)
 
     def skipped_rows(self, batch: pa.RecordBatch, first_row: int) -> list[tuple[int, str]]:
-        """The rows that `render` skips, and why, without rendering the others."""
+        """The rows that `render` skips, and why, without rendering the others. For rows that were rendered before."""
         skipped: list[tuple[int, str]] = []
-        for start in range(0, batch.num_rows, _SLICE_ROWS):
-            self._texts(batch.slice(start, _SLICE_ROWS), first_row + start, skipped)
+
+        def look_at_slice(start: int, count: int) -> None:
+            skipped.extend(self._texts(batch.slice(start, count), first_row + start, check=False)[2])
+
+        _each_slice(look_at_slice, batch.num_rows, first_row)
         return skipped
 
     def _texts(
-        self, batch: pa.RecordBatch, first_row: int, skipped: list[tuple[int, str]]
-    ) -> tuple[list[pa.StringArray], npt.NDArray[np.int64]]:
-        """The texts per column of the rows that are sent, and the positions of these rows in `batch`."""
-        columns = [text_column(batch.column(column)) for column in self.columns]
+        self, batch: pa.RecordBatch, first_row: int, *, check: bool
+    ) -> tuple[list[pa.StringArray], npt.NDArray[np.int64], list[tuple[int, str]]]:
+        """The texts per column of the rows that are sent, the positions of these rows in `batch`, and the others."""
+        columns = [text_column(batch.column(column), column) for column in self.columns]
+        if check:
+            for column, texts in zip(self.columns, columns, strict=True):
+                check_texts(texts, column)
         empty = [empty_values(texts) for texts in columns]
         skips = np.logical_or.reduce(empty) if empty else np.zeros(batch.num_rows, np.bool_)
         if not skips.any():
-            return columns, np.arange(batch.num_rows, dtype=np.int64)
+            return columns, np.arange(batch.num_rows, dtype=np.int64), []
+        skipped = []
         for row in np.flatnonzero(skips).tolist():
             column = next(column for column, rows in zip(self.columns, empty, strict=True) if rows[row])
             skipped.append((first_row + row, empty_column_reason(column)))
         sent = np.flatnonzero(~skips)
         kept = pa.Array.from_buffers(pa.bool_(), batch.num_rows, [None, bitmap(~skips)])
-        return [texts.filter(kept) for texts in columns], sent
+        return [texts.filter(kept) for texts in columns], sent, skipped
 
     def _encode_lines(self, columns: Sequence[pa.StringArray], rows: npt.NDArray[np.int64]) -> list[bytes]:
         """One line per row, through the processor and the encoder."""
@@ -212,7 +228,10 @@ class RecordRenderer:
         parts = [shell[0], _record_ids(rows)]
         for literal, placeholder in zip(shell[1:-1], self.template.placeholders, strict=True):
             parts += (literal, escaped[placeholder])
-        lines = pc.binary_join_element_wise(*parts, shell[-1], self._no_separator)
+        try:
+            lines = pc.binary_join_element_wise(*parts, shell[-1], self._no_separator)
+        except pa.ArrowCapacityError as error:
+            raise ColumnTooLargeError from error
         offsets, _ = byte_range(lines)
         return lines.buffers()[2].slice(offsets[0], offsets[-1] - offsets[0]), np.diff(offsets)
 
@@ -242,6 +261,27 @@ class RecordRenderer:
         if len(parts) != 2:
             return None
         return parts[0] + b'"', b'"' + parts[1]
+
+
+def _each_slice(work: Callable[[int, int], None], row_count: int, first_row: int) -> None:
+    """Call `work` with the start and the row count of each slice; and of its halves, where its texts are too large.
+
+    Raises:
+        RequestError: One row alone is too large.
+    """
+    waiting = [(start, min(_SLICE_ROWS, row_count - start)) for start in range(0, row_count, _SLICE_ROWS)][::-1]
+    while waiting:
+        start, count = waiting.pop()
+        try:
+            work(start, count)
+        except ColumnTooLargeError as error:
+            if count == 1:
+                raise RequestError(
+                    f"The record of row {first_row + start + 1} (counted from 1) has more than a gigabyte, the most "
+                    "that an input file may have: shorten its text."
+                ) from error
+            half = count // 2
+            waiting += [(start + half, count - half), (start, half)]
 
 
 def _record_ids(rows: npt.NDArray[np.int64]) -> pa.StringArray:

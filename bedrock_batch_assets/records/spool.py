@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Buffer  # type: ignore[attr-defined]
 
 # A process that joins stays far below what its machine's other runs leave it.
 _MEMORY_BYTES = 48 << 20
@@ -35,19 +37,19 @@ class Spool:
             os.close(self._file)
             self._file = None
 
-    def append(self, values: Sequence[bytes]) -> int:
-        """Put values behind each other. Returns where the first of them begins."""
+    def append(self, data: Buffer) -> int:
+        """Put bytes behind the others. Returns where they begin."""
+        view = memoryview(data).cast("B")
         start = self._end
-        data = b"".join(values)
-        self._end += len(data)
-        if self._file is None and len(self._memory) + len(data) <= _MEMORY_BYTES:
-            self._memory += data
+        self._end += len(view)
+        if self._file is None and len(self._memory) + len(view) <= _MEMORY_BYTES:
+            self._memory += view
             return start
         if self._file is None:
             self._file = _nameless_file()
             _write(self._file, self._memory)
             self._memory = bytearray()
-        _write(self._file, data)
+        _write(self._file, view)
         return start
 
     def get(self, start: int, length: int) -> bytes:
@@ -63,7 +65,7 @@ def _nameless_file() -> int:
     return handle
 
 
-def _write(file: int, data: bytes | bytearray) -> None:
+def _write(file: int, data: Buffer) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(file, view) :]

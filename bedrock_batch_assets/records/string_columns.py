@@ -23,15 +23,27 @@ _ALWAYS_ESCAPED = (('"', '\\"'), ("\n", "\\n"))
 # Before those above, which put backslashes in.
 _BACKSLASH_ESCAPED = ("\\", "\\\\")
 
+# What the 32-bit offsets of a string column can say.
+MAX_BYTES = 2**31 - 1
+
+
+class ColumnTooLargeError(Exception):
+    """Texts have more bytes than one string column holds. Fewer rows at a time may fit."""
+
 
 def strings_of(contents: Sequence[bytes], *, empty_is_null: bool = False) -> pa.StringArray:
     """A column of UTF-8 texts.
 
     `pa.array` would do, but it imports pandas: 34 MB, in a process that shares its machine with many.
+
+    Raises:
+        ColumnTooLargeError: They have more than 2 GiB.
     """
     lengths = np.fromiter(map(len, contents), np.int64, len(contents))
     offsets = np.zeros(len(contents) + 1, dtype=np.int64)
     np.cumsum(lengths, out=offsets[1:])
+    if offsets[-1] > MAX_BYTES:
+        raise ColumnTooLargeError
     validity = bitmap(lengths > 0) if empty_is_null else None
     data = pa.py_buffer(b"".join(contents))
     buffers = [validity, pa.py_buffer(offsets.astype(np.int32)), data]
@@ -41,6 +53,35 @@ def strings_of(contents: Sequence[bytes], *, empty_is_null: bool = False) -> pa.
 def bitmap(valid: npt.NDArray[np.bool_]) -> pa.Buffer:
     """Arrow's validity bitmap."""
     return pa.py_buffer(np.packbits(valid, bitorder="little"))
+
+
+def narrowed(strings: pa.LargeStringArray) -> pa.StringArray:
+    """The same values with 32-bit offsets.
+
+    Arrow's own cast looks at where the texts lie, and refuses a slice of a few rows from far behind.
+
+    Raises:
+        ColumnTooLargeError: They have more than 2 GiB.
+    """
+    if not len(strings):
+        return strings_of([])
+    _, places, data = strings.buffers()
+    offsets = np.frombuffer(places, np.int64)[strings.offset : strings.offset + len(strings) + 1]
+    first, last = int(offsets[0]), int(offsets[-1])
+    if last - first > MAX_BYTES:
+        raise ColumnTooLargeError
+    validity = bitmap(valid_values(strings)) if strings.null_count else None
+    texts = data.slice(first, last - first) if data is not None else pa.py_buffer(b"")
+    buffers = [validity, pa.py_buffer((offsets - first).astype(np.int32)), texts]
+    return pa.Array.from_buffers(pa.string(), len(strings), buffers)
+
+
+def valid_values(values: pa.Array) -> npt.NDArray[np.bool_]:
+    """Which values are not null, where some are: Arrow's `to_numpy` imports pandas."""
+    first = values.offset // 8
+    bits = np.unpackbits(np.frombuffer(values.buffers()[0], np.uint8, offset=first), bitorder="little")
+    start = values.offset - 8 * first
+    return bits[start : start + len(values)].view(np.bool_)
 
 
 def byte_range(strings: pa.StringArray) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
@@ -58,7 +99,7 @@ def empty_values(strings: pa.StringArray) -> npt.NDArray[np.bool_]:
     lengths = np.diff(offsets)
     empty: npt.NDArray[np.bool_] = lengths == 0
     if strings.null_count:
-        empty |= ~np.asarray(strings.is_valid().to_numpy(zero_copy_only=False), dtype=np.bool_)
+        empty |= ~valid_values(strings)
     if len(data):
         first = data[np.minimum(offsets[:-1], len(data) - 1)]
         for place in np.flatnonzero(_MAY_BEGIN_SPACE[first] & ~empty).tolist():
@@ -72,12 +113,15 @@ def json_escaped(strings: pa.StringArray) -> pa.StringArray:
     Escapes what has to be: `"`, `\`, and characters below U+0020, by their short forms where JSON has one.
 
     Raises:
-        UnicodeDecodeError: A value is not UTF-8.
+        ColumnTooLargeError: They may have more than 2 GiB then.
     """
     offsets, data = byte_range(strings)
     data = data[offsets[0] : offsets[-1]]
+    # Each byte may become two, and Arrow does not look whether the sum still fits.
+    if 2 * len(data) > MAX_BYTES:
+        raise ColumnTooLargeError
     newlines = np.count_nonzero(data == _NEWLINE)
-    if np.count_nonzero(data < _SPACE) != newlines or not _is_utf8(strings):
+    if np.count_nonzero(data < _SPACE) != newlines:
         encode = msgspec.json.encode
         return strings_of([encode(text)[1:-1] for text in strings.to_pylist()])
     if (data == _BACKSLASH).any():
@@ -85,11 +129,3 @@ def json_escaped(strings: pa.StringArray) -> pa.StringArray:
     for character, escape in _ALWAYS_ESCAPED:
         strings = pc.replace_substring(strings, character, escape)
     return strings
-
-
-def _is_utf8(strings: pa.StringArray) -> bool:
-    try:
-        strings.validate(full=True)
-    except pa.ArrowInvalid:
-        return False
-    return True

@@ -10,6 +10,11 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 
+# What stands in the vector's place: a number that no vector has, so that it is found again where it belongs.
+_MARK = b"[-1.7052341e-203]"
+MARK = [-1.7052341e-203]
+
+
 class VectorReader:
     """Cuts the one array of numbers out of a line, and reads it by itself.
 
@@ -26,7 +31,7 @@ class VectorReader:
         self._parser: Any = simdjson.Parser()
 
     def cut(self, line: bytes) -> tuple[bytes, npt.NDArray[np.float64]] | None:
-        """The line with `[]` for the vector, and the vector.
+        """The line with `MARK` for the vector, and the vector.
 
         None where this is not for sure what the line says: the field occurs twice (in whatever place), or is no flat
         array of numbers that 64 bits hold.
@@ -47,4 +52,4 @@ class VectorReader:
             # The old one is not to be used again while a trace back holds what it parsed.
             self._parser = self._parser_type()
             return None
-        return line[:start] + b"[]" + line[end:], vector
+        return line[:start] + _MARK + line[end:], vector

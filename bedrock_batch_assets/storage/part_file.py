@@ -4,6 +4,7 @@ import csv
 import io
 import itertools
 import json
+from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -15,11 +16,15 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+# Batches differ in length: with one alone, both sides would wait for each other by turns (measured).
+_WAITING_BATCHES = 3
+
+
 class PartFile:
     """Writes record batches to a local Parquet or CSV file, on a thread of its own.
 
-    A context manager; the file is whole once it is left. CSV holds lists and structs as JSON, since it has no types of
-    its own, and nulls as empty cells.
+    A context manager; once it is left the file is whole, or, where something went wrong, not there. CSV holds lists and
+    structs as JSON, since it has no types of its own, and nulls as empty cells.
     """
 
     def __init__(self, path: Path, output_format: OutputFormat) -> None:
@@ -27,7 +32,7 @@ class PartFile:
         self._format = output_format
         self._writer: Any = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="part")
-        self._last: Future[None] | None = None
+        self._waiting: deque[Future[None]] = deque()
 
     def __enter__(self) -> Self:
         return self
@@ -36,17 +41,24 @@ class PartFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._thread.shutdown()
-        if self._writer is not None:
-            self._writer.close()
-        if error is None and self._last is not None:
-            self._last.result()
+        whole = False
+        try:
+            if self._writer is not None:
+                self._writer.close()
+            if error is None:
+                for written in self._waiting:
+                    written.result()
+                whole = True
+        finally:
+            if not whole:
+                # With its footer, which closing writes, it would look as if it were.
+                self._path.unlink(missing_ok=True)
 
     def write(self, batch: "pa.RecordBatch") -> None:
         """Append rows, while the caller makes the next ones. All batches of a file have one schema."""
-        if self._last is not None:
-            # No more than one is waiting, and what went wrong with it is known before the next.
-            self._last.result()
-        self._last = self._thread.submit(self._write, batch)
+        self._waiting.append(self._thread.submit(self._write, batch))
+        if len(self._waiting) > _WAITING_BATCHES:
+            self._waiting.popleft().result()
 
     def _write(self, batch: "pa.RecordBatch") -> None:
         if self._format is OutputFormat.csv:
@@ -78,7 +90,7 @@ def _repetitive_columns(batch: "pa.RecordBatch") -> list[str]:
     # Nested columns, whose values Arrow does not count, have names of their own in the file.
     plain = [field.name for field in batch.schema if not pa.types.is_nested(field.type)]
     names = [name for name in plain if batch.schema.names.count(name) == 1]
-    return [name for name in names if _distinct(pc.unique, batch.column(name)) * 2 <= batch.num_rows]
+    return [name for name in names if _distinct(pc.unique, batch.column(name)) * 4 <= batch.num_rows]
 
 
 def _distinct(unique: Any, values: "pa.Array") -> int:
@@ -111,19 +123,30 @@ def read_head(file: BinaryIO, output_format: OutputFormat, count: int) -> list[d
     if output_format is OutputFormat.csv:
         text = io.TextIOWrapper(file, encoding="utf-8", newline="")
         return list(itertools.islice(csv.DictReader(text), count))
+    from bedrock_batch_assets.records.preview import preview_rows
     from bedrock_batch_assets.storage.tables import read_rows
 
-    rows: list[dict[str, Any]] = next(read_rows(file, batch_rows=count)).to_pylist()
-    return rows
+    return preview_rows(next(read_rows(file, batch_rows=count)))
 
 
 def _flat(batch: "pa.RecordBatch") -> "pa.RecordBatch":
     import pyarrow as pa
 
+    from bedrock_batch_assets.records.preview import python_value
+    from bedrock_batch_assets.records.string_columns import strings_of
+
+    def values_of(column: "pa.Array") -> list[Any]:
+        try:
+            values: list[Any] = column.to_pylist()
+        except (ValueError, OverflowError):
+            values = [python_value(value) for value in column]
+        return values
+
+    def as_json(value: Any) -> bytes:
+        return b"" if value is None else json.dumps(value, default=str).encode()
+
     columns = [
-        pa.array(
-            (None if value is None else json.dumps(value, default=str) for value in column.to_pylist()), pa.string()
-        )
+        strings_of([as_json(value) for value in values_of(column)], empty_is_null=True)
         if pa.types.is_nested(column.type)
         else column
         for column in batch.columns

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa  # noqa: TID253 - imported by those alone who read tables
@@ -35,7 +35,7 @@ def digest_rows(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> str:
     for block in _blocks(schema, batches):
         state.update(len(block).to_bytes(8, "little"))
         for column in block.columns:
-            _add_values(state, pa.concat_arrays(column.chunks) if column.num_chunks != 1 else column.chunk(0))
+            _add_values(state, column.type, column.chunks)
     return state.hexdigest()
 
 
@@ -99,57 +99,66 @@ def _add_text(state: hashlib.blake2b, text: str) -> None:
     state.update(data)
 
 
-def _add_values(state: hashlib.blake2b, values: pa.Array) -> None:
-    kind = values.type
-    if isinstance(values, pa.ExtensionArray):
-        _add_values(state, values.storage)
+def _add_values(state: hashlib.blake2b, kind: pa.DataType, pieces: Sequence[pa.Array]) -> None:
+    """Add a column that is in pieces. As one array, its texts might be more than 32-bit offsets can say."""
+    if isinstance(kind, pa.BaseExtensionType):
+        _add_values(state, kind.storage_type, [piece.storage for piece in pieces])
         return
     if pa.types.is_dictionary(kind):
-        _add_values(state, values.dictionary_decode())
+        _add_values(state, kind.value_type, [piece.dictionary_decode() for piece in pieces])
         return
     if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
-        _add_values(state, values.cast(pa.large_binary()))
+        _add_values(state, pa.large_binary(), [piece.cast(pa.large_binary()) for piece in pieces])
         return
-    if values.null_count:
+    if any(piece.null_count for piece in pieces):
         # Where the nulls are, and then only the values that are none.
         state.update(b"N")
-        state.update(np.packbits(values.is_valid().to_numpy(zero_copy_only=False)).tobytes())
+        _add_bits(state, [piece.is_valid() for piece in pieces])
         if pa.types.is_null(kind):
             return
-        values = values.drop_null()
+        pieces = [piece.drop_null() for piece in pieces]
     else:
         state.update(b"V")
     if pa.types.is_boolean(kind):
-        state.update(np.packbits(values.to_numpy(zero_copy_only=False)).tobytes())
+        _add_bits(state, pieces)
     elif pa.types.is_struct(kind):
-        for child in values.flatten():
-            _add_values(state, child)
+        for index, children in enumerate(zip(*(piece.flatten() for piece in pieces), strict=True)):
+            _add_values(state, kind.field(index).type, children)
     elif pa.types.is_map(kind):
         entry = pa.struct([pa.field("key", kind.key_type, nullable=False), pa.field("value", kind.item_type)])
-        _add_values(state, values.cast(pa.list_(entry)))
+        _add_values(state, pa.list_(entry), [piece.cast(pa.list_(entry)) for piece in pieces])
     elif pa.types.is_fixed_size_list(kind):
-        _add_values(state, values.flatten())
+        _add_values(state, kind.value_type, [piece.flatten() for piece in pieces])
     elif pa.types.is_nested(kind):
-        _add_lengths(state, pc.list_value_length(values))
-        _add_values(state, values.flatten())
+        for piece in pieces:
+            _add_lengths(state, pc.list_value_length(piece))
+        _add_values(state, kind.value_type, [piece.flatten() for piece in pieces])
     elif pa.types.is_string(kind) or pa.types.is_binary(kind):
-        _add_bytes(state, values, np.int32)
+        _add_bytes(state, pieces, np.int32)
     elif pa.types.is_large_string(kind) or pa.types.is_large_binary(kind):
-        _add_bytes(state, values, np.int64)
+        _add_bytes(state, pieces, np.int64)
     elif not pa.types.is_null(kind):
         width = kind.bit_width // 8
-        data = values.buffers()[1]
-        if data is not None:
-            state.update(memoryview(data)[values.offset * width : (values.offset + len(values)) * width])
+        for piece in pieces:
+            data = piece.buffers()[1]
+            if data is not None:
+                state.update(memoryview(data)[piece.offset * width : (piece.offset + len(piece)) * width])
+
+
+def _add_bits(state: hashlib.blake2b, pieces: Sequence[pa.Array]) -> None:
+    bits = [np.asarray(piece.to_numpy(zero_copy_only=False), np.bool_) for piece in pieces]
+    state.update(np.packbits(np.concatenate(bits) if bits else np.empty(0, np.bool_)).tobytes())
 
 
 def _add_lengths(state: hashlib.blake2b, lengths: pa.Array) -> None:
     state.update(lengths.cast(pa.int64()).to_numpy(zero_copy_only=False).tobytes())
 
 
-def _add_bytes(state: hashlib.blake2b, values: pa.Array, offset_type: type[np.int32 | np.int64]) -> None:
-    _add_lengths(state, pc.binary_length(values))
-    _, offsets, data = values.buffers()
-    if data is not None and len(values):
-        ends = np.frombuffer(offsets, dtype=offset_type)[[values.offset, values.offset + len(values)]]
-        state.update(memoryview(data)[ends[0] : ends[1]])
+def _add_bytes(state: hashlib.blake2b, pieces: Sequence[pa.Array], offset_type: type[np.int32 | np.int64]) -> None:
+    for piece in pieces:
+        _add_lengths(state, pc.binary_length(piece))
+    for piece in pieces:
+        _, offsets, data = piece.buffers()
+        if data is not None and len(piece):
+            ends = np.frombuffer(offsets, dtype=offset_type)[[piece.offset, piece.offset + len(piece)]]
+            state.update(memoryview(data)[ends[0] : ends[1]])

@@ -8,7 +8,9 @@ import pytest
 
 from bedrock_batch_assets.errors import RequestError
 from bedrock_batch_assets.prompt_templates import value_to_text
-from bedrock_batch_assets.records.column_texts import check_column, text_column
+from bedrock_batch_assets.records import string_columns
+from bedrock_batch_assets.records.column_texts import check_column, check_texts, text_column
+from bedrock_batch_assets.records.string_columns import ColumnTooLargeError
 
 NOON = datetime.datetime(2024, 5, 1, 12, 0, 0, 250)
 
@@ -42,8 +44,8 @@ NOON = datetime.datetime(2024, 5, 1, 12, 0, 0, 250)
 )
 def test_a_column_has_the_texts_of_its_values(column: pa.Array) -> None:
     """Reading a column at once and value by value give the same texts, also from the middle of a column."""
-    assert text_column(column).to_pylist() == [value_to_text(value) for value in column.to_pylist()]
-    assert text_column(column.slice(1)).to_pylist() == [value_to_text(value) for value in column.to_pylist()[1:]]
+    assert text_column(column, "a").to_pylist() == [value_to_text(value) for value in column.to_pylist()]
+    assert text_column(column.slice(1), "a").to_pylist() == [value_to_text(value) for value in column.to_pylist()[1:]]
 
 
 NANOSECONDS = 1_714_564_800_000_250_999
@@ -66,13 +68,37 @@ NANOSECONDS = 1_714_564_800_000_250_999
 )
 def test_nanoseconds_are_cut_to_microseconds(kind: pa.DataType, value: Any, text: str) -> None:
     """Only pandas could represent them, which a process that renders does not load."""
-    assert text_column(pa.array([value, None], kind)).to_pylist() == [text, None]
+    assert text_column(pa.array([value, None], kind), "a").to_pylist() == [text, None]
 
 
 def test_a_date_that_python_does_not_have_is_the_requests_fault() -> None:
-    """The message names the type instead of ending in an overflow."""
-    with pytest.raises(RequestError, match="timestamp"):
-        text_column(pa.array([2**62], pa.timestamp("s")))
+    """The message names the column and the type instead of ending in an overflow."""
+    with pytest.raises(RequestError, match=r"'day'.*timestamp"):
+        text_column(pa.array([2**62], pa.timestamp("s")), "day")
+
+
+@pytest.mark.parametrize("text", [b"a\xff", b" \xff", b"\xed\xa0\x80", b"\xc2"])
+def test_a_text_that_is_not_utf8_is_the_requests_fault(text: bytes) -> None:
+    """The message names the column; the texts around it are fine."""
+    texts = pa.array([b"a", text, "é".encode()]).view(pa.string())
+    with pytest.raises(RequestError, match="'topic' has a text that is not UTF-8"):
+        check_texts(texts, "topic")
+    check_texts(texts.slice(2), "topic")
+    nested = pa.ListArray.from_arrays(pa.array([0, 3], pa.int32()), texts)
+    with pytest.raises(RequestError, match=r"'topic' has a value.*utf-8"):
+        text_column(nested, "topic")
+
+
+def test_texts_that_do_not_fit_together_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dictionary, and a column with wide offsets, may say more than one column of texts can hold."""
+    monkeypatch.setattr(string_columns, "MAX_BYTES", 6)
+    for kind in (pa.large_string(), pa.string_view(), pa.list_(pa.string())):
+        value = ["abcd"] if pa.types.is_list(kind) else "abcd"
+        with pytest.raises(ColumnTooLargeError):
+            text_column(pa.array([value, value], kind), "a")
+    repeated = pa.DictionaryArray.from_arrays(pa.array([0] * 2_200, pa.int32()), pa.array(["x" * 1_000_000]))
+    with pytest.raises(ColumnTooLargeError):
+        text_column(repeated, "a")
 
 
 @pytest.mark.parametrize(
@@ -109,4 +135,4 @@ def test_extension_types_have_the_text_of_their_value() -> None:
     identifier = uuid.UUID(int=7)
     column = pa.array([identifier.bytes], pa.uuid())
     check_column(pa.schema([("id", column.type)]), "id", "The prompt")
-    assert text_column(column).to_pylist() == [str(identifier)]
+    assert text_column(column, "a").to_pylist() == [str(identifier)]

@@ -3,6 +3,7 @@ import json
 import random
 from typing import Any, ClassVar
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -13,7 +14,7 @@ from bedrock_batch_assets.processors.anthropic import AnthropicProcessor
 from bedrock_batch_assets.processors.base import BaseProcessor, ModelAnswer
 from bedrock_batch_assets.processors.titan_text_embeddings_v2 import TitanTextEmbeddingsV2Processor
 from bedrock_batch_assets.prompt_templates import PromptTemplate
-from bedrock_batch_assets.records import joining
+from bedrock_batch_assets.records import joining, rendering, spool
 from bedrock_batch_assets.records.joining import OUTPUT_COLUMNS, JoinSummary, OutputCounts, OutputJoin
 from bedrock_batch_assets.records.rendering import RecordRenderer, record_id
 from bedrock_batch_assets_tests.records import reference
@@ -71,19 +72,23 @@ def text_lines(draw: st.DrawFn, row_count: int) -> bytes:
     return answer_line(row, draw(TEXTS), reason, draw(st.none() | st.integers(0, 2**40 - 1)))
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 @given(st.data())
 def test_the_join_equals_the_plain_way(data: st.DataObject) -> None:
     """Whatever lines come, in whatever files and waves, every row comes out once, in order, with its best answer."""
     batch = text_batch(data.draw(st.lists(st.none() | TEXTS, max_size=8)))
     waves = data.draw(st.lists(st.lists(text_lines(len(batch)), max_size=12), min_size=1, max_size=3))
-    join = text_join(batch)
-    for wave, lines in enumerate(waves):
-        middle = data.draw(st.integers(0, len(lines)))
-        join.add_outputs([b"".join(lines[:middle])], wave)
-        join.add_outputs(io.BytesIO(b"".join(lines[middle:])), wave)
-    cut = data.draw(st.integers(0, len(batch)))
-    parts = [join.join(batch.slice(0, cut)), join.join(batch.slice(cut))]
+    with pytest.MonkeyPatch.context() as patch, text_join(batch) as join:
+        # Boundaries of memory and blocks fall anywhere.
+        patch.setattr(spool, "_MEMORY_BYTES", data.draw(st.sampled_from([0, 5, 20, 1_000])))
+        patch.setattr(joining, "_LINES_TOGETHER", data.draw(st.integers(1, 20)))
+        patch.setattr(rendering, "_SLICE_ROWS", data.draw(st.integers(1, 10)))
+        for wave, lines in enumerate(waves):
+            middle = data.draw(st.integers(0, len(lines)))
+            join.add_outputs([b"".join(lines[:middle])], wave)
+            join.add_outputs(io.BytesIO(b"".join(lines[middle:])), wave)
+        cut = data.draw(st.integers(0, len(batch)))
+        parts = [join.join(batch.slice(0, cut)), join.join(batch.slice(cut))]
     for part in parts:
         part.validate(full=True)
 
@@ -124,6 +129,17 @@ def test_embeddings_come_back_as_they_were(data: st.DataObject) -> None:
     assert rows.schema.field("embedding").type == pa.list_(pa.float32())
     skipped = dict(renderer.skipped_rows(batch, FIRST_ROW))
     assert rows.to_pylist() == reference.join(batch.to_pylist(), FIRST_ROW, skipped, [lines], processor)
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(-3e38, 3e38) | st.integers(-(2**70), 2**70), min_size=1, max_size=20))
+def test_numbers_are_rounded_to_32_bits_once(vector: list[float]) -> None:
+    """From the double that the line says to the nearest 32-bit number, as numpy rounds it."""
+    batch = pa.RecordBatch.from_pydict({"input_text": ["a"]})
+    with OutputJoin(RecordRenderer(TitanTextEmbeddingsV2Processor(), None, batch.schema), FIRST_ROW, 1) as join:
+        join.add_outputs([embedding_line(FIRST_ROW, vector)])
+        found = join.join(batch).column("embedding").to_pylist()[0]
+    assert np.array(found, np.float32).tobytes() == np.array(list(map(float, vector))).astype(np.float32).tobytes()
 
 
 def test_the_columns_come_after_the_inputs_own() -> None:

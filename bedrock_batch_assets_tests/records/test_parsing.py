@@ -164,3 +164,71 @@ def test_a_loose_processor_cannot_break_the_columns(body: dict[str, Any]) -> Non
     assert bad.answer is None
     assert bad.error is not None
     assert "unexpected model output" in bad.error
+
+
+@pytest.mark.parametrize("rest", [b',"modelOutput":{"content":[{"type":"text","text":"x"}]}}', b',"error":{}}', b""])
+@pytest.mark.parametrize("member", [b"modelInput", b"error", b"other"])
+def test_a_line_that_is_nested_too_deeply_is_one_records_error(member: bytes, rest: bytes) -> None:
+    """No decoder goes a hundred thousand levels down: its record is known, and the others are read."""
+    deep = b'{"recordId":"r0000000001","' + member + b'":' + b"[" * 100_000 + b"]" * 100_000 + rest
+    good, bad, last = parse(line(text_body("a")), deep, line(text_body("b")))
+    assert (good.answer is not None, last.answer is not None) == (True, True)
+    assert bad.record_id == "r0000000001"
+    assert bad.error is not None or bad.answer == ModelAnswer(response="x")
+
+
+ECHOES = st.sampled_from(
+    [
+        {"text": "modelOutput"},
+        {"text": '"modelOutput"'},
+        {"text": 'a "modelOutput": {"content":[]}'},
+        {"text": '\\"modelOutput'},
+        {"modelOutput": {"content": [{"type": "text", "text": "echo"}]}},
+        {'a"modelOutput': {"content": []}, "recordId": "r0000000009"},
+        {"a": {"modelOutput": None, "recordId": "r0000000009", "error": {"errorCode": 1}}},
+        ["modelOutput", {"modelOutput": []}],
+        "modelOutput",
+    ]
+)
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    ECHOES,
+    st.text(st.characters(exclude_categories=["Cs"])),
+    st.permutations(["recordId", "modelInput", "end", "error"]),
+    st.sampled_from(["answer", "null", "none", "twice"]),
+    st.booleans(),
+    st.booleans(),
+)
+def test_the_echo_is_never_taken_for_the_answer(
+    echo: Any, text: str, order: list[str], output: str, error: bool, compact: bool
+) -> None:
+    """Whatever it holds, in whatever order the members are, a line says what a plain decoder reads in it."""
+
+    def dump(value: Any) -> str:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":") if compact else None)
+
+    answers = {
+        "answer": [dump(text_body(text))],
+        "null": ["null"],
+        "none": [],
+        "twice": [dump(text_body("first")), dump(text_body(text))],
+    }
+    values = {
+        "recordId": [dump("r0000000001")],
+        "modelInput": [dump(echo)],
+        "end": answers[output],
+        "error": [dump({"errorCode": 400, "errorMessage": text})] if error else [],
+    }
+    names = {"end": "modelOutput"}
+    members = [f"{dump(names.get(name, name))}:{value}" for name in order for value in values[name]]
+    content = ("{" + ",".join(members) + "}").encode()
+    [record] = parse(content)
+    plain = json.loads(content)
+    assert record.record_id == plain["recordId"]
+    body = plain.get("modelOutput")
+    assert (record.answer.response if record.answer else None) == (body and text)
+    if body is None:
+        expected = "the output line has neither modelOutput nor error"
+        assert record.error == (f"400: {text}" if error and text else "400" if error else expected)

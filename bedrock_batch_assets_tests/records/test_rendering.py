@@ -15,7 +15,7 @@ from bedrock_batch_assets.processors.base import BaseProcessor, ModelAnswer
 from bedrock_batch_assets.processors.converse import ConverseProcessor
 from bedrock_batch_assets.processors.titan_text_embeddings_v2 import TitanTextEmbeddingsV2Processor
 from bedrock_batch_assets.prompt_templates import PromptTemplate
-from bedrock_batch_assets.records import rendering
+from bedrock_batch_assets.records import rendering, string_columns
 from bedrock_batch_assets.records.rendering import RecordRenderer, record_id, row_of
 from bedrock_batch_assets_tests.records import reference
 
@@ -98,6 +98,51 @@ def test_every_line_is_a_json_object_of_its_own(batch: pa.RecordBatch) -> None:
     assert prompts == [text for text in batch.column("text").to_pylist() if text and text.strip()]
 
 
+@settings(deadline=None)
+@given(batches(), templates(), st.integers(300, 1_000))
+def test_texts_that_do_not_fit_together_are_rendered_apart(
+    batch: pa.RecordBatch, template: PromptTemplate, max_bytes: int
+) -> None:
+    """The same bytes come out where columns hold fewer of them; only a row that alone is too large is refused."""
+    processor = AnthropicProcessor()
+    renderer = RecordRenderer(processor, template, batch.schema)
+    jsonl, sizes, skipped = reference.render(batch, 0, processor, template)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(string_columns, "MAX_BYTES", max_bytes)
+        try:
+            rendered = renderer.render(batch, 0)
+        except RequestError as error:
+            assert re.search(r"record of row \d \(counted from 1\) has more than a gigabyte", str(error))  # noqa: PT017
+            assert 6 * max(sizes) > max_bytes
+            return
+    assert (rendered.jsonl, rendered.line_sizes.tolist(), rendered.skipped) == (jsonl, sizes, skipped)
+
+
+def test_halves_come_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nine rows of which two fit together: the bytes, sizes and skipped rows of all at once."""
+    topics = [None if row == 4 else f"{row}" * 100 for row in range(9)]
+    batch = pa.RecordBatch.from_pydict({"topic": topics})
+    template = PromptTemplate.parse("{topic}")
+    renderer = RecordRenderer(AnthropicProcessor(), template, batch.schema)
+    monkeypatch.setattr(string_columns, "MAX_BYTES", 500)
+    rendered = renderer.render(batch, 7)
+    assert len(rendered.pieces) > 3
+    expected = reference.render(batch, 7, AnthropicProcessor(), template)
+    assert (rendered.jsonl, rendered.line_sizes.tolist(), rendered.skipped) == expected
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string()])
+@pytest.mark.parametrize("slow", [False, True])
+def test_a_text_that_is_not_utf8_is_refused_before_it_is_sent(kind: pa.DataType, slow: bool) -> None:
+    """The column is named; in a column that the prompt does not read, bytes are no concern of it."""
+    texts = pa.array([b"a", b" \xff"], pa.binary() if kind == pa.string() else pa.large_binary()).view(kind)
+    batch = pa.RecordBatch.from_arrays([texts, pa.array([1, 2])], names=["topic", "id"])
+    processor = SlowAnthropicProcessor() if slow else AnthropicProcessor()
+    with pytest.raises(RequestError, match="'topic' has a text that is not UTF-8"):
+        RecordRenderer(processor, PromptTemplate.parse("{topic}"), batch.schema).render(batch, 0)
+    assert RecordRenderer(processor, PromptTemplate.parse("{id}"), batch.schema).render(batch, 0).record_count == 2
+
+
 def test_embedding_models_read_their_column() -> None:
     """They take no template, and the text goes into the body as it is."""
     batch = pa.RecordBatch.from_pydict({"id": [1, 2], "input_text": [' "a" ', None]})
@@ -173,26 +218,45 @@ def test_other_ids_lead_to_no_row(identifier: str | None) -> None:
     assert row_of(identifier) is None
 
 
-def test_rendering_does_not_load_pandas() -> None:
+def test_rendering_joining_and_writing_do_not_load_pandas() -> None:
     """The process that renders is the one that waits for hours, and must stay small (time zones do load it)."""
     code = """if True:
-        import sys
+        import sys, tempfile
+        from pathlib import Path
         import pyarrow as pa
         from bedrock_batch_assets.processors.anthropic import AnthropicProcessor
+        from bedrock_batch_assets.processors.titan_text_embeddings_v2 import TitanTextEmbeddingsV2Processor
         from bedrock_batch_assets.prompt_templates import PromptTemplate
         from bedrock_batch_assets.records.joining import OutputJoin
         from bedrock_batch_assets.records.rendering import RecordRenderer
+        from bedrock_batch_assets.records.string_columns import strings_of
+        from bedrock_batch_assets.request import OutputFormat
+        from bedrock_batch_assets.storage.part_file import PartFile
         zeros = pa.py_buffer(bytes(16))
         batch = pa.RecordBatch.from_arrays(
-            [pa.Array.from_buffers(kind, 2, [None, zeros]) for kind in (pa.timestamp("ns"), pa.float64())],
-            names=["at", "share"],
+            [
+                *(pa.Array.from_buffers(kind, 2, [None, zeros]) for kind in (pa.timestamp("ns"), pa.float64())),
+                strings_of([b"", b"x"], empty_is_null=True),
+            ],
+            names=["at", "share", "input_text"],
         )
-        renderer = RecordRenderer(AnthropicProcessor(), PromptTemplate.parse("{at} {share}"), batch.schema)
-        assert renderer.render(batch, 0).record_count == 2
+        renderer = RecordRenderer(
+            AnthropicProcessor(), PromptTemplate.parse("{at} {share} {input_text}"), batch.schema
+        )
+        assert renderer.render(batch, 0).record_count == 1
         join = OutputJoin(renderer, 0, 2)
         join.add_outputs([b'{"recordId":"r0000000001","modelOutput":{"content":[{"type":"text","text":"x"}]}}'])
-        assert join.join(batch).num_rows == 2
-        print("pandas" in sys.modules)
+        rows = [join.join(batch)]
+        join = OutputJoin(RecordRenderer(TitanTextEmbeddingsV2Processor(), None, batch.schema), 0, 2)
+        join.add_outputs([b'{"recordId":"r0000000001","modelOutput":{"embedding":[0.5,1]}}'])
+        rows.append(join.join(batch))
+        assert rows[1].column("embedding").null_count == 1
+        with tempfile.TemporaryDirectory() as folder:
+            for part_format in OutputFormat:
+                for number, part_rows in enumerate(rows):
+                    with PartFile(Path(folder) / f"{number}.{part_format}", part_format) as part:
+                        part.write(part_rows)
+        print([name for name in ("pandas", "datasets") if name in sys.modules])
     """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == "False"
+    assert result.stdout.strip() == "[]"

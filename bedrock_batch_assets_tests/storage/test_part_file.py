@@ -1,12 +1,15 @@
 """Files of the result table."""
 
+import threading
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from bedrock_batch_assets.request import OutputFormat
 from bedrock_batch_assets.storage.part_file import PartFile, read_head
+from bedrock_batch_assets_tests.storage.arrow_columns import typed_columns
 
 ROWS = [{"a": f"row {index}\nwith a break", "n": index} for index in range(8)]
 
@@ -34,3 +37,86 @@ def test_csv_holds_lists_as_json_and_nulls_as_nothing(tmp_path: Path) -> None:
     with path.open("rb") as file:
         head = read_head(file, OutputFormat.csv, 2)
     assert head == [{"vector": "[0.5, 1.0]", "text": "x"}, {"vector": "", "text": ""}]
+
+
+@pytest.mark.parametrize("batch_rows", [1, 2, 5])
+def test_parquet_gives_every_value_back(tmp_path: Path, batch_rows: int) -> None:
+    """Columns of all types, nested ones and nulls included, whichever of them are written with a dictionary."""
+    columns = typed_columns()
+    columns["same"] = pa.array(["ok"] * 5)
+    columns["list.list.element"] = pa.array(["x"] * 5)
+    batch = pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
+    path = tmp_path / "part"
+    with PartFile(path, OutputFormat.parquet) as part:
+        for start in range(0, 5, batch_rows):
+            part.write(batch.slice(start, batch_rows))
+    assert pq.read_table(path).equals(pa.Table.from_batches([batch]))
+
+
+def test_only_columns_that_repeat_have_a_dictionary(tmp_path: Path) -> None:
+    """By the first rows: a text of its own on every row has none."""
+    path = tmp_path / "part"
+    columns = {"text": [f"text {row}" for row in range(10)], "status": ["ok"] * 10, "vector": [[0.5]] * 10}
+    with PartFile(path, OutputFormat.parquet) as part:
+        part.write(pa.RecordBatch.from_pydict(columns))
+    group = pq.read_metadata(path).row_group(0)
+    with_dictionary = [group.column(place).has_dictionary_page for place in range(3)]
+    assert with_dictionary == [False, True, False]
+
+
+@pytest.mark.parametrize("batches_before", [0, 1, 2])
+@pytest.mark.parametrize("last", [True, False])
+@pytest.mark.parametrize("output_format", list(OutputFormat))
+def test_what_the_thread_cannot_write_comes_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output_format: OutputFormat, last: bool, batches_before: int
+) -> None:
+    """At the next batch or at the end; and there is no file that would look whole, nor a thread."""
+    path = tmp_path / "part"
+    good, bad = (pa.RecordBatch.from_pydict({"a": [number]}) for number in range(2))
+    write_batch = PartFile._write
+
+    def write_or_fail(part: PartFile, batch: pa.RecordBatch) -> None:
+        if batch is bad:
+            raise OSError("no space left")
+        write_batch(part, batch)
+
+    monkeypatch.setattr(PartFile, "_write", write_or_fail)
+
+    def write() -> None:
+        with PartFile(path, output_format) as part:
+            for batch in [good] * batches_before + [bad] + [good] * (not last):
+                part.write(batch)
+
+    with pytest.raises(OSError, match="no space left"):
+        write()
+    assert not path.exists()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("part")]
+
+
+@pytest.mark.parametrize("output_format", list(OutputFormat))
+def test_a_file_that_its_writer_gave_up_is_not_there(tmp_path: Path, output_format: OutputFormat) -> None:
+    """With its footer it would look as if it had all rows. The error is the writer's own."""
+    path = tmp_path / "part"
+
+    def write() -> None:
+        with PartFile(path, output_format) as part:
+            part.write(pa.RecordBatch.from_pydict({"a": [1]}))
+            raise KeyError("join")
+
+    with pytest.raises(KeyError, match="join"):
+        write()
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("output_format", [OutputFormat.parquet, OutputFormat.csv])
+def test_values_that_python_does_not_have_are_no_reason_to_lose_a_part(
+    tmp_path: Path, output_format: OutputFormat
+) -> None:
+    """Its answers were paid for: a date after the year 9999, in a list even, is written, and the head is shown."""
+    far = pa.array([[2**40]], pa.list_(pa.timestamp("s")))
+    batch = pa.RecordBatch.from_arrays([far, far.flatten()], names=["list", "far"])
+    with PartFile(tmp_path / "part", output_format) as part:
+        part.write(batch)
+    with (tmp_path / "part").open("rb") as file:
+        [row] = read_head(file, output_format, 5)
+    assert set(row) == {"list", "far"}

@@ -1,10 +1,15 @@
+import hashlib
+import itertools
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bedrock_batch_assets.storage import row_digest
-from bedrock_batch_assets.storage.row_digest import digest_rows, digest_texts
+from bedrock_batch_assets.storage.row_digest import digest_ranges, digest_rows, digest_texts
 from bedrock_batch_assets_tests.storage.arrow_columns import typed_columns
 
 
@@ -71,3 +76,49 @@ def test_what_lies_under_nulls_does_not_count() -> None:
     no_bitmap = pa.array([1, 2, 3], pa.int64())
     with_bitmap = pa.Array.from_buffers(pa.int64(), 3, [pa.py_buffer(b"\xff"), no_bitmap.buffers()[1]])
     assert digest(pa.table({"a": no_bitmap})) == digest(pa.table({"a": with_bitmap}))
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 9), max_size=6), st.lists(st.integers(0, 9), max_size=6))
+def test_ranges_have_the_digests_of_their_rows(row_counts: list[int], batch_rows: list[int]) -> None:
+    """Of any length, none included, from batches of any length: each as if it were a table of its own."""
+    count = sum(row_counts)
+    table = pa.table({"a": [f"row {row}" for row in range(count)], "b": pa.array(range(count), pa.int64())})
+    edges = np.minimum(np.cumsum([0, *batch_rows, count]), count).tolist()
+    rows = table.combine_chunks().to_batches()[0] if count else pa.RecordBatch.from_pylist([], table.schema)
+    batches = [rows.slice(start, stop - start) for start, stop in itertools.pairwise(edges)]
+    starts = np.cumsum([0, *row_counts]).tolist()
+    expected = [digest(table.slice(start, rows)) for start, rows in zip(starts, row_counts, strict=False)]
+    assert list(digest_ranges(table.schema, batches, row_counts)) == expected
+
+
+class Counter:
+    """Stands in for a hash, and counts its bytes: two gigabytes would take seconds."""
+
+    size = 0
+
+    def __init__(self, digest_size: int) -> None:
+        Counter.size = 0
+
+    def update(self, data: bytes | memoryview) -> None:
+        Counter.size += len(data)
+
+    def hexdigest(self) -> str:
+        return ""
+
+
+def test_a_block_may_hold_more_text_than_a_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of many megabytes, in batches of their own, are never put into one column."""
+    monkeypatch.setattr(hashlib, "blake2b", Counter)
+    text = pa.py_buffer(bytes(1 << 20))
+    offsets = pa.py_buffer(np.array([0, 1 << 20], np.int32))
+    column = pa.Array.from_buffers(pa.binary(), 1, [None, offsets, text])
+    batch = pa.RecordBatch.from_arrays([column], names=["image"])
+    digest_rows(batch.schema, [batch] * 2_048)
+    assert Counter.size > 2**31
+
+
+def test_digests_stay_what_they_were() -> None:
+    """Another digest would make every chunk of every batch look changed."""
+    table = pa.table({name: values for name, values in typed_columns().items() if name != "uuid"})
+    assert digest(table) == "e6b19f361cd7eddd"
