@@ -5,7 +5,7 @@ waves before it. So a process that takes over from a dead one, at any point, rep
 twice.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -17,7 +17,7 @@ from bedrock_batch_assets.jobs.service import BedrockBatchJobs
 from bedrock_batch_assets.jobs.state import JobState
 from bedrock_batch_assets.jobs.waiting import Clock
 from bedrock_batch_assets.storage.manifests import ChunkManifest, JobOutput
-from bedrock_batch_assets.storage.resource import BatchStorage
+from bedrock_batch_assets.storage.resource import BatchStorage, NotMaterializedError
 
 if TYPE_CHECKING:
     from bedrock_batch_assets.storage.objects import ObjectStore
@@ -111,7 +111,23 @@ class ChunkAnswers:
         for info in self.storage.objects.list(prefix):
             number = int(info.key.removeprefix(prefix).partition("/")[0])
             waves.append(self._on_demand_wave(number))
+        known = {wave.number for wave in waves}
+        waves += [wave for wave in self._noted_waves() if wave.number not in known]
         return sorted((wave for wave in waves if wave.number >= self.first_wave), key=lambda wave: wave.number)
+
+    def _noted_waves(self) -> Iterator[Wave]:
+        """The waves of this content that its last collection noted.
+
+        Nothing says for how long Bedrock lists a job: one that it has forgotten is not to be paid for again.
+        """
+        try:
+            noted = self.storage.outputs_manifest(self.records.chunk)
+        except NotMaterializedError:
+            return
+        for output in noted.outputs:
+            name = JobName.parse(output.name)
+            if name is not None and name.family == self.family:
+                yield Wave(name.wave, output, finished=True)
 
     def last_state(self, outputs: list[JobOutput], waited_for: JobState | None) -> JobState | None:
         """What the service says of the last of `outputs`; None if it is no job's.

@@ -16,7 +16,7 @@ from bedrock_batch_assets.jobs.on_demand import OnDemand
 from bedrock_batch_assets.jobs.service import BedrockBatchJobs
 from bedrock_batch_assets.jobs.state import JobState
 from bedrock_batch_assets.jobs.waiting import Clock, wait_until_finished
-from bedrock_batch_assets.storage.manifests import ChunkManifest
+from bedrock_batch_assets.storage.manifests import ChunkManifest, OutputsManifest
 from bedrock_batch_assets.storage.resource import BatchStorage
 from bedrock_batch_assets_tests.local_aws_fixture import LocalAws
 from bedrock_batch_assets_tests.platform_parts import BUCKET, HAIKU
@@ -224,3 +224,32 @@ def test_a_denied_permission_is_one_error_after_one_call(local_aws: LocalAws, op
     with pytest.raises(ConfigurationError, match=f"bedrock:{operation}.*{resource}"):
         chunk.answers().collect()
     assert local_aws.calls()[operation] == 1
+
+
+def test_a_job_that_the_service_has_forgotten_is_not_paid_again(
+    local_aws: LocalAws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was noted of it stands, for the content that it was paid for and for no other."""
+    chunk = Chunk(local_aws, 100)
+    outputs = chunk.answers().collect()
+    noted = OutputsManifest(chunk=CHUNK, version="v", digest=chunk.records.digest, outputs=outputs)
+    chunk.storage.write_manifest(chunk.storage.layout.outputs_manifest(CHUNK), noted)
+    monkeypatch.setattr(BedrockBatchJobs, "find_family", lambda *_: {})
+    assert chunk.answers().collect() == outputs
+    assert len(chunk.billed()) == 100
+
+    changed = replace(chunk.answers(), records=replace_digest(chunk.records, content_digest("y")))
+    assert changed.past_waves() == []
+
+
+def replace_digest(records: ChunkManifest, digest: str) -> ChunkManifest:
+    """The same chunk with another content."""
+    return ChunkManifest(
+        chunk=records.chunk,
+        version=records.version,
+        digest=digest,
+        records=records.records,
+        skipped=records.skipped,
+        size_bytes=records.size_bytes,
+        key=records.key,
+    )
