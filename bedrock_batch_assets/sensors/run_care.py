@@ -45,7 +45,11 @@ def end_dead_runs(instance: dg.DagsterInstance, now: float) -> list[dg.DagsterRu
             alive = is_alive(beat, now)
         if alive:
             continue
-        if run.status is DagsterRunStatus.CANCELING:
+        # It may have ended by itself since it was listed; now that its process is gone, what it wrote is its last word.
+        latest = instance.get_run_by_id(run.run_id)
+        if latest is None or latest.status not in _HELD:
+            continue
+        if latest.status is DagsterRunStatus.CANCELING:
             instance.report_run_canceled(run, message="The run's process was gone before it could end by itself.")
         else:
             instance.report_run_failed(run, message="The run's process is gone. A retry takes over where it stopped.")

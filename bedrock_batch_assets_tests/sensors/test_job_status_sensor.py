@@ -9,11 +9,12 @@ from typing import Any
 import dagster as dg
 import msgspec
 import pytest
-from dagster import AssetKey, DagsterRunStatus
+from dagster import AssetKey, DagsterEvent, DagsterEventType, DagsterRunStatus
 
 from bedrock_batch_assets.heartbeat import Beat, beating, is_alive, last_beat, this_process
 from bedrock_batch_assets.jobs.naming import JobName, content_digest
 from bedrock_batch_assets.jobs.state import JobState
+from bedrock_batch_assets.sensors import run_care
 from bedrock_batch_assets.sensors.job_status_sensor import job_status_sensor, sweep
 from bedrock_batch_assets.sensors.run_care import end_dead_runs
 from bedrock_batch_assets_tests.local_aws_fixture import LocalAws, wait_until
@@ -139,6 +140,26 @@ def test_a_run_whose_process_is_gone_is_failed_and_a_living_one_is_left_alone(be
     statuses = {run.run_id: run.status for run in bench.instance.get_runs()}
     assert statuses[dead.run_id] is DagsterRunStatus.FAILURE
     assert statuses[alive.run_id] is DagsterRunStatus.STARTED
+
+
+def test_a_run_that_ends_while_it_is_looked_at_is_left_as_it_ended(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was listed as started, and its process is gone since it is over: it succeeded, and is not failed."""
+    run = make_run(bench.instance, DagsterRunStatus.STARTED, **chunk_tags(0, "a"))
+    beat = msgspec.json.encode(this_process(time.time())).decode()
+    bench.instance.run_storage.set_cursor_values({f"bedrock_batch_heartbeat/{run.run_id}": beat})
+
+    def ends_now(*_: object) -> bool:
+        success = DagsterEvent(DagsterEventType.RUN_SUCCESS.value, job_name=run.job_name)
+        bench.instance.report_dagster_event(success, run_id=run.run_id)
+        return False
+
+    monkeypatch.setattr(run_care, "is_alive", ends_now)
+    assert end_dead_runs(bench.instance, time.time()) == []
+    latest = bench.instance.get_run_by_id(run.run_id)
+    assert latest is not None
+    assert latest.status is DagsterRunStatus.SUCCESS
 
 
 ORPHAN = """
