@@ -8,12 +8,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from bedrock_batch_assets.chunk_plan import ChunkLimits, ChunkRange, RowSizes, plan_chunks, rows_for_jobs
 from bedrock_batch_assets.errors import RequestError
 from bedrock_batch_assets.records.ahead import mapped_ahead
 from bedrock_batch_assets.records.preview import preview_rows
+from bedrock_batch_assets.records.record_file import Renderer, rendered_ahead
 from bedrock_batch_assets.request import BatchRequest
 from bedrock_batch_assets.storage.row_digest import digest_ranges, digest_texts
 from bedrock_batch_assets.storage.tables import TableWriter, read_rows
@@ -31,14 +32,6 @@ _BYTES_PER_TOKEN = 4
 _PREVIEW_ROWS = 5
 # Renders so many rows at a time, of whatever the source gives.
 _BATCH_ROWS = 4_096
-
-
-class Renderer(Protocol):
-    """What `ingest` needs of `records.rendering.RecordRenderer`."""
-
-    def render(self, batch: pa.RecordBatch, first_row: int) -> RenderedRecords:
-        """The records of one batch, whose first row is `first_row` of the whole table."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,20 +193,11 @@ class _Reading:
         """Read at most `max_rows` rows, and no more bytes of records than could ever fit into `max_jobs` files."""
         most_bytes = max_jobs * limits.max_file_bytes if max_jobs is not None else None
         with TableWriter(self._path, source.schema, rows_per_chunk=limits.records_per_job) as writer:
-            for batch, rendered in self._rendered(_first_rows(source.batches(), max_rows)):
+            for batch, rendered in rendered_ahead(self._renderer, _first_rows(source.batches(), max_rows), 0):
                 self._add(batch, rendered)
                 writer.write(batch)
                 if most_bytes is not None and self.sizes.bytes_before(len(self.sizes)) > most_bytes:
                     break
-
-    def _rendered(self, batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[pa.RecordBatch, RenderedRecords]]:
-        def numbered() -> Iterator[tuple[pa.RecordBatch, int]]:
-            row = len(self.sizes)
-            for batch in batches:
-                yield batch, row
-                row += batch.num_rows
-
-        return mapped_ahead(lambda item: (item[0], self._renderer.render(*item)), numbered())
 
     def _add(self, batch: pa.RecordBatch, rendered: RenderedRecords) -> None:
         if len(self.preview) < _PREVIEW_ROWS:

@@ -66,7 +66,7 @@ def render(folder: Path, side: str) -> float:
     start = time.perf_counter()
     if side == "ours":
         renderer = RecordRenderer(text_processor(), PROMPT_TEMPLATE, batches[0].schema)
-        size = sum(len(piece) for rendered in rendered_ahead(renderer, batches, 0) for piece in rendered.pieces)
+        size = sum(len(piece) for _, rendered in rendered_ahead(renderer, batches, 0) for piece in rendered.pieces)
     else:
         size = len(baseline.render(batches))
     seconds = time.perf_counter() - start

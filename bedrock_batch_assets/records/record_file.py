@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from bedrock_batch_assets.records.ahead import mapped_ahead
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from bedrock_batch_assets.records.rendering import RecordRenderer, RenderedRecords
+    from bedrock_batch_assets.records.rendering import RenderedRecords
+
+
+class Renderer(Protocol):
+    """What is needed of `records.rendering.RecordRenderer`."""
+
+    def render(self, batch: pa.RecordBatch, first_row: int) -> RenderedRecords:
+        """The records of one batch, whose first row is `first_row` of the whole table."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +42,7 @@ class RecordFile:
     first_record: bytes
 
 
-def write_records(
-    renderer: RecordRenderer, batches: Iterable[pa.RecordBatch], first_row: int, file: BinaryIO
-) -> RecordFile:
+def write_records(renderer: Renderer, batches: Iterable[pa.RecordBatch], first_row: int, file: BinaryIO) -> RecordFile:
     """Render rows and write their records. Memory holds a few Arrow batches, however many rows there are.
 
     Args:
@@ -51,7 +57,7 @@ def write_records(
     digest = hashlib.sha256()
     records = skipped = size = 0
     first_record = b""
-    for rendered in rendered_ahead(renderer, batches, first_row):
+    for _, rendered in rendered_ahead(renderer, batches, first_row):
         for piece in rendered.pieces:
             digest.update(piece)
         file.writelines(rendered.pieces)
@@ -64,14 +70,14 @@ def write_records(
 
 
 def rendered_ahead(
-    renderer: RecordRenderer, batches: Iterable[pa.RecordBatch], first_row: int
-) -> Iterable[RenderedRecords]:
-    """The records of each Arrow batch, in order, rendered on all cores."""
+    renderer: Renderer, batches: Iterable[pa.RecordBatch], first_row: int
+) -> Iterator[tuple[pa.RecordBatch, RenderedRecords]]:
+    """Each Arrow batch with its records, in order, rendered on all cores."""
 
-    def numbered() -> Iterable[tuple[pa.RecordBatch, int]]:
+    def numbered() -> Iterator[tuple[pa.RecordBatch, int]]:
         row = first_row
         for batch in batches:
             yield batch, row
             row += batch.num_rows
 
-    return mapped_ahead(lambda item: renderer.render(*item), numbered())
+    return mapped_ahead(lambda item: (item[0], renderer.render(*item)), numbered())
