@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import msgspec
 from pydantic import Field
 
-from bedrock_batch_assets.processors.base import BaseProcessor, ModelAnswer
+from bedrock_batch_assets.processors.base import BaseProcessor, ModelAnswer, TextPlaces
 from bedrock_batch_assets.processors.claude_rules import check_claude_sampling
 
 # The only value that Bedrock takes (Amazon Bedrock User Guide, Anthropic Claude Messages API).
@@ -91,11 +91,23 @@ class AnthropicProcessor(BaseProcessor):
             output_tokens=usage.output_tokens,
         )
 
+    def text_places(self) -> TextPlaces:
+        """See `BaseProcessor.text_places`."""
+        return _TEXT_PLACES
+
 
 # Anthropic's API reference, "Handling stop reasons".
 TRUNCATION_REASONS = frozenset({"max_tokens", "model_context_window_exceeded"})
 
 _NO_USAGE = AnthropicUsage()
+_TEXT_PLACES = TextPlaces(
+    blocks=("content",),
+    block_type="text",
+    stop_reason=("stop_reason",),
+    input_tokens=("usage", "input_tokens"),
+    output_tokens=("usage", "output_tokens"),
+    truncation_reasons=TRUNCATION_REASONS,
+)
 
 
 def _text(blocks: Sequence[AnthropicBlock]) -> str:

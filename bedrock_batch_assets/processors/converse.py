@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, Self
 import msgspec
 from pydantic import Field
 
-from bedrock_batch_assets.processors.base import BaseProcessor, ModelAnswer
+from bedrock_batch_assets.processors.base import BaseProcessor, ModelAnswer, TextPlaces
 from bedrock_batch_assets.processors.claude_rules import check_claude_sampling
 
 
@@ -131,11 +131,23 @@ class ConverseProcessor(BaseProcessor):
             output_tokens=usage.output_tokens,
         )
 
+    def text_places(self) -> TextPlaces | None:
+        """See `BaseProcessor.text_places`."""
+        return None if self.strip_reasoning else _TEXT_PLACES
+
 
 # Amazon Bedrock API Reference, Converse, stopReason. "length" is what OpenAI-shaped models say.
 TRUNCATION_REASONS = frozenset({"max_tokens", "length", "model_context_window_exceeded"})
 
 _NO_USAGE = ConverseUsage()
+_TEXT_PLACES = TextPlaces(
+    blocks=("output", "message", "content"),
+    block_type=None,
+    stop_reason=("stopReason",),
+    input_tokens=("usage", "inputTokens"),
+    output_tokens=("usage", "outputTokens"),
+    truncation_reasons=TRUNCATION_REASONS,
+)
 _LEADING_REASONING = re.compile(r"\A\s*<reasoning>.*?</reasoning>\s*", re.DOTALL)
 
 

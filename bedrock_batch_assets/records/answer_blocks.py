@@ -14,6 +14,8 @@ from bedrock_batch_assets.records.parsing import MAX_TOKENS, OutputRecord, check
 from bedrock_batch_assets.records.rendering import rows_of
 
 if TYPE_CHECKING:
+    from collections.abc import Buffer  # type: ignore[attr-defined]
+
     import numpy.typing as npt
 
 # In the place of a number of tokens that is not known. What is known is far smaller, see `parsing`.
@@ -28,18 +30,20 @@ class AnswerBlock:
 
     Attributes:
         rows: The row of the batch that a line is about, -1 if of none.
-        lengths: Bytes of the answer: UTF-8 text or float32 numbers. 0 where there is none, and the record tells why.
+        starts: Where its answer begins in `contents`.
+        lengths: Bytes of the answer: UTF-8 text or float32 numbers. 0 where there is none.
         truncated: Whether the answer stopped at the token limit.
         stop_reasons: Index into `reasons`.
         reasons: The stop reasons that occur.
         input_tokens: `UNKNOWN` where they are not told.
         output_tokens: As the above.
         corrupt: Lines that could not be read.
-        contents: The answers.
-        records: What the columns were taken from.
+        errors: For every line without an answer, by its place: why.
+        contents: The answers, as if these pieces were one.
     """
 
     rows: npt.NDArray[np.int64]
+    starts: npt.NDArray[np.int64]
     lengths: npt.NDArray[np.int64]
     truncated: npt.NDArray[np.bool_]
     stop_reasons: npt.NDArray[np.int64]
@@ -47,8 +51,8 @@ class AnswerBlock:
     input_tokens: npt.NDArray[np.int64]
     output_tokens: npt.NDArray[np.int64]
     corrupt: npt.NDArray[np.bool_]
-    contents: list[bytes]
-    records: Sequence[OutputRecord]
+    errors: dict[int, str]
+    contents: list[Buffer]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -77,18 +81,49 @@ class AnswerBlock:
         stop_reasons = [codes.setdefault(answer.stop_reason, len(codes)) for answer in answers]
         # Raises for what is neither a text nor None.
         "".join(reason for reason in codes if reason is not None)
+        lengths = np.fromiter(map(len, contents), np.int64, len(contents))
+        empty = np.flatnonzero(lengths == 0).tolist()
         return cls(
             rows=rows_of([record.record_id for record in records]),
-            lengths=np.fromiter(map(len, contents), np.int64, len(contents)),
+            starts=np.cumsum(lengths) - lengths,
+            lengths=lengths,
             truncated=np.array([answer.truncated for answer in answers], np.bool_),
             stop_reasons=np.array(stop_reasons, np.int64),
             reasons=list(codes),
-            input_tokens=_token_counts([UNKNOWN if (n := answer.input_tokens) is None else n for answer in answers]),
-            output_tokens=_token_counts([UNKNOWN if (n := answer.output_tokens) is None else n for answer in answers]),
+            input_tokens=_token_counts([answer.input_tokens for answer in answers]),
+            output_tokens=_token_counts([answer.output_tokens for answer in answers]),
             corrupt=np.array([record.corrupt for record in records], np.bool_),
-            contents=contents,
-            records=records,
+            errors={place: _no_content_reason(records[place], is_text) for place in empty},
+            contents=[b"".join(contents)],
         )
+
+    @classmethod
+    def merged(cls, blocks: Sequence[Self], places: Sequence[npt.NDArray[np.int64]]) -> Self:
+        """The lines of several blocks as one, each at its place among all of them."""
+        order = np.argsort(np.concatenate(places))
+        columns = {name: np.concatenate([getattr(block, name) for block in blocks])[order] for name in _PLAIN_COLUMNS}
+        starts, stop_reasons, size = [], [], 0
+        contents: list[Buffer] = []
+        reasons: list[str | None] = []
+        errors: dict[int, str] = {}
+        for block, block_places in zip(blocks, places, strict=True):
+            starts.append(block.starts + size)
+            stop_reasons.append(block.stop_reasons + len(reasons))
+            size += sum(len(piece) for piece in block.contents)
+            contents += block.contents
+            reasons += block.reasons
+            errors.update({int(block_places[place]): error for place, error in block.errors.items()})
+        return cls(
+            **columns,
+            starts=np.concatenate(starts)[order],
+            stop_reasons=np.concatenate(stop_reasons)[order],
+            reasons=reasons,
+            errors=errors,
+            contents=contents,
+        )
+
+
+_PLAIN_COLUMNS = ("rows", "lengths", "truncated", "input_tokens", "output_tokens", "corrupt")
 
 
 def encoded(text: str) -> bytes:
@@ -111,9 +146,20 @@ def vector_bytes(vector: Sequence[float]) -> tuple[bytes, str | None]:
     return numbers.tobytes(), None
 
 
-def _token_counts(counts: list[int]) -> npt.NDArray[np.int64]:
+def _token_counts(counts: list[int | None]) -> npt.NDArray[np.int64]:
     # Unlike numpy, `array` takes neither texts nor fractions for integers.
-    numbers = np.frombuffer(array("q", counts), np.int64)
-    if ((abs(numbers) >= MAX_TOKENS) & (numbers != UNKNOWN)).any():
+    numbers = np.frombuffer(array("q", [UNKNOWN if count is None else count for count in counts]), np.int64)
+    fitting = np.count_nonzero((numbers > -MAX_TOKENS) & (numbers < MAX_TOKENS))
+    if fitting + counts.count(None) < len(counts):
         raise OverflowError("a number of tokens is no number of tokens")
     return numbers
+
+
+def _no_content_reason(record: OutputRecord, is_text: bool) -> str:
+    answer = record.answer
+    if answer is None:
+        return record.error or ""
+    problem = None if is_text or answer.embedding is None else vector_bytes(answer.embedding)[1]
+    if problem is not None:
+        return f"unexpected model output: {problem}"
+    return f"the model returned no content (stop reason: {answer.stop_reason or 'none given'})"

@@ -7,7 +7,7 @@ together; errors, and further lines for a record, one by one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -16,14 +16,16 @@ import numpy as np
 import pyarrow as pa
 
 from bedrock_batch_assets.errors import RequestError
-from bedrock_batch_assets.processors.base import ModelAnswer
-from bedrock_batch_assets.records.answer_blocks import UNKNOWN, AnswerBlock, encoded, vector_bytes
-from bedrock_batch_assets.records.parsing import BinaryReader, OutputParser, OutputRecord, line_blocks
+from bedrock_batch_assets.records.answer_blocks import UNKNOWN, AnswerBlock, encoded
+from bedrock_batch_assets.records.block_reader import BlockReader
+from bedrock_batch_assets.records.parsing import BinaryReader
 from bedrock_batch_assets.records.rendering import RecordRenderer
 from bedrock_batch_assets.records.spool import Spool
-from bedrock_batch_assets.records.string_columns import bitmap, strings_of
+from bedrock_batch_assets.records.string_columns import bitmap, string_column, strings_of
 
 if TYPE_CHECKING:
+    from collections.abc import Buffer  # type: ignore[attr-defined]
+
     import numpy.typing as npt
 
 RESPONSE_FIELD = pa.field("response", pa.string())
@@ -43,16 +45,13 @@ MISSING_REASON = "the job's output has no line for this record"
 # Offsets of Arrow's string columns are 32 bits wide.
 _MAX_BYTES = 2**31 - 1
 _NUMBER_BYTES = 4
-_NO_ANSWER = ModelAnswer()
 
 
 # In order of worth: of two lines for a record, the one of higher worth counts. Plain numbers, since an enum's members
 # cost more to reach than all the rest of what is done per line (measured).
 _STATUSES = ("missing", "skipped", "error", "truncated", "ok")
+_STATUS_NAMES = tuple(name.encode() for name in _STATUSES)
 _MISSING, _SKIPPED, _ERROR, _TRUNCATED, _OK = range(5)
-
-# Enough that what is done once for all of them is not felt; more are not faster (measured).
-_LINES_TOGETHER = 1_024
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +118,7 @@ class OutputJoin:
             row_count: Number of the chunk's rows.
         """
         self._renderer = renderer
-        self._parser = OutputParser(renderer.processor)
+        self._reader = BlockReader(renderer.processor)
         self._is_text = renderer.processor.kind == "text"
         self._first_row = first_row
         self._row_count = row_count
@@ -162,13 +161,14 @@ class OutputJoin:
             What the file holds, whether or not it counts for a row.
         """
         seen = OutputCounts()
-        for lines in _many_lines(source):
-            block = AnswerBlock.of_records(self._parser.parse_lines(lines), self._is_text)
+        for block in self._reader.read(source):
             seen += OutputCounts(len(block), _total(block.input_tokens), _total(block.output_tokens))
             slots = self._slots(block)
-            for place in self._keep_first_answers(block, slots, wave):
+            start = self._spool.append_all(block.contents)
+            reasons = np.array([self._reason_code(reason) for reason in block.reasons], np.int32)
+            for place in self._keep_first_answers(block, slots, start, reasons, wave):
                 if slots[place] >= 0:
-                    self._keep(int(slots[place]), block.records[place], block.contents[place], wave)
+                    self._keep(int(slots[place]), block, place, start, reasons, wave)
         return seen
 
     def _slots(self, block: AnswerBlock) -> npt.NDArray[np.int64]:
@@ -180,7 +180,14 @@ class OutputJoin:
         self._counts["unknown_record_ids"] += int(np.count_nonzero((slots < 0) & ~block.corrupt))
         return slots
 
-    def _keep_first_answers(self, block: AnswerBlock, slots: npt.NDArray[np.int64], wave: int) -> Iterable[int]:
+    def _keep_first_answers(
+        self,
+        block: AnswerBlock,
+        slots: npt.NDArray[np.int64],
+        start: int,
+        reasons: npt.NDArray[np.int32],
+        wave: int,
+    ) -> Iterable[int]:
         """Put the answers of records that no line has spoken of yet into their slots, all at once.
 
         Returns the places, in order, of the lines that are left: errors, and further lines for a record.
@@ -191,13 +198,11 @@ class OutputJoin:
         is_first[is_first] = self._lines[slots[is_first]] == 0
         places = np.flatnonzero(is_first)
         if len(places):
-            rows, lengths = slots[places], block.lengths[places]
-            start = self._spool.append(b"".join([block.contents[place] for place in places.tolist()]))
-            self._starts[rows] = start + np.cumsum(lengths) - lengths
-            self._lengths[rows] = lengths
+            rows = slots[places]
+            self._starts[rows] = start + block.starts[places]
+            self._lengths[rows] = block.lengths[places]
             self._status[rows] = np.where(block.truncated[places], _TRUNCATED, _OK)
-            codes = np.array([self._reason_code(reason) for reason in block.reasons], np.int32)
-            self._stop_reasons[rows] = codes[block.stop_reasons[places]]
+            self._stop_reasons[rows] = reasons[block.stop_reasons[places]]
             self._input_tokens[rows] = block.input_tokens[places]
             self._output_tokens[rows] = block.output_tokens[places]
             self._lines[rows] = 1
@@ -205,14 +210,11 @@ class OutputJoin:
                 self._waves.update(dict.fromkeys(rows.tolist(), wave))
         return np.flatnonzero(~is_first).tolist()
 
-    def _keep(self, slot: int, record: OutputRecord, content: bytes, wave: int) -> None:
-        answer, error = record.answer, record.error
-        status = _ERROR
-        if answer is not None:
-            if content:
-                status = _TRUNCATED if answer.truncated else _OK
-            else:
-                error = self._no_content_reason(answer)
+    def _keep(
+        self, slot: int, block: AnswerBlock, place: int, start: int, reasons: npt.NDArray[np.int32], wave: int
+    ) -> None:
+        error = block.errors.get(place)
+        status = _ERROR if error is not None else _TRUNCATED if block.truncated[place] else _OK
         earlier_lines = self._lines[slot]
         self._lines[slot] = earlier_lines + 1
         if earlier_lines:
@@ -221,15 +223,13 @@ class OutputJoin:
         elif wave:
             self._waves[slot] = wave
         self._status[slot] = status
-        self._starts[slot] = self._spool.append(content)
-        self._lengths[slot] = len(content)
+        self._starts[slot] = start + block.starts[place]
+        self._lengths[slot] = block.lengths[place]
         if error is not None:
             self._errors[slot] = encoded(error)
-        if answer is None:
-            answer = _NO_ANSWER
-        self._stop_reasons[slot] = self._reason_code(answer.stop_reason)
-        self._input_tokens[slot] = _number(answer.input_tokens)
-        self._output_tokens[slot] = _number(answer.output_tokens)
+        self._stop_reasons[slot] = reasons[block.stop_reasons[place]]
+        self._input_tokens[slot] = block.input_tokens[place]
+        self._output_tokens[slot] = block.output_tokens[place]
 
     def _beats_earlier_line(self, slot: int, status: int, wave: int) -> bool:
         """Whether a further line for a record replaces what is known. Forgets it if so, and counts duplicates."""
@@ -241,12 +241,6 @@ class OutputJoin:
             self._errors.pop(slot, None)
             return True
         return False
-
-    def _no_content_reason(self, answer: ModelAnswer) -> str:
-        problem = None if self._is_text or answer.embedding is None else vector_bytes(answer.embedding)[1]
-        if problem is not None:
-            return f"unexpected model output: {problem}"
-        return f"the model returned no content (stop reason: {answer.stop_reason or 'none given'})"
 
     def _reason_code(self, reason: str | None) -> int:
         code = self._reason_codes.get(reason)
@@ -280,17 +274,15 @@ class OutputJoin:
         status = self._status[start:stop]
         for name, count in zip(_STATUSES, np.bincount(status, minlength=len(_STATUSES)).tolist(), strict=True):
             self._counts[name] += count
-        get = self._spool.get
-        places = zip(self._starts[start:stop].tolist(), self._lengths[start:stop].tolist(), strict=True)
-        contents = [get(place, length) if length else b"" for place, length in places]
-        names = [name.encode() for name in _STATUSES]
+        lengths = self._lengths[start:stop]
+        contents = self._spool.gather(self._starts[start:stop], lengths)
         columns = [
-            strings_of([names[code] for code in status.tolist()]),
-            strings_of(errors, empty_is_null=True),
-            strings_of([self._reasons[code] for code in self._stop_reasons[start:stop].tolist()], empty_is_null=True),
+            _texts_at(status.astype(np.int32), _STATUS_NAMES),
+            strings_of(errors, empty_is_null=True) if any(errors) else pa.nulls(len(errors), pa.string()),
+            _texts_at(self._stop_reasons[start:stop], self._reasons),
             self._token_column("input_tokens", self._input_tokens[start:stop]),
             self._token_column("output_tokens", self._output_tokens[start:stop]),
-            strings_of(contents, empty_is_null=True) if self._is_text else _vectors_of(contents),
+            string_column(contents, lengths, empty_is_null=True) if self._is_text else _vectors(contents, lengths),
         ]
         self._next_row += batch.num_rows
         return pa.RecordBatch.from_arrays([*batch.columns, *columns], schema=schema)
@@ -342,31 +334,20 @@ def joined_schema(schema: pa.Schema, renderer: RecordRenderer) -> pa.Schema:
     return pa.schema([*schema, *added])
 
 
-def _number(tokens: int | None) -> int:
-    return UNKNOWN if tokens is None else tokens
-
-
 def _total(tokens: npt.NDArray[np.int64]) -> int:
     return int(tokens[tokens != UNKNOWN].sum())
 
 
-def _many_lines(source: BinaryReader | Iterable[bytes]) -> Iterator[list[bytes]]:
-    """The lines of a file, enough at a time that what is done once for all of them is not felt."""
-    waiting: list[bytes] = []
-    for lines in line_blocks(source):
-        waiting += lines
-        if len(waiting) >= _LINES_TOGETHER:
-            yield waiting
-            waiting = []
-    if waiting:
-        yield waiting
+def _texts_at(codes: npt.NDArray[np.int32], texts: Sequence[bytes]) -> pa.StringArray:
+    """A text for each of its codes; null for an empty one."""
+    places = pa.Array.from_buffers(pa.int32(), len(codes), [None, pa.py_buffer(codes)])
+    return strings_of(texts, empty_is_null=True).take(places)
 
 
-def _vectors_of(contents: Sequence[bytes]) -> pa.ListArray:
+def _vectors(contents: Buffer, lengths: npt.NDArray[np.int64]) -> pa.ListArray:
     """A column of lists of float32 numbers, made of their bytes; empty ones are null."""
-    lengths = np.fromiter(map(len, contents), np.int64, len(contents)) // _NUMBER_BYTES
-    offsets = np.zeros(len(contents) + 1, dtype=np.int64)
-    np.cumsum(lengths, out=offsets[1:])
-    numbers = pa.Array.from_buffers(pa.float32(), int(offsets[-1]), [None, pa.py_buffer(b"".join(contents))])
-    starts = pa.py_buffer(offsets.astype(np.int32))
-    return pa.Array.from_buffers(EMBEDDING_FIELD.type, len(contents), [bitmap(lengths > 0), starts], children=[numbers])
+    offsets = np.zeros(len(lengths) + 1, np.int32)
+    np.cumsum(lengths // _NUMBER_BYTES, out=offsets[1:])
+    numbers = pa.Array.from_buffers(pa.float32(), int(offsets[-1]), [None, pa.py_buffer(contents)])
+    buffers = [bitmap(lengths > 0), pa.py_buffer(offsets)]
+    return pa.Array.from_buffers(EMBEDDING_FIELD.type, len(lengths), buffers, children=[numbers])

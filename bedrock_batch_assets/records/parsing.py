@@ -27,8 +27,8 @@ MAX_TOKENS = 2**40
 
 # Where the echo ends, in the service's order of members. Inside of a string its quotes would be escaped; where a text
 # ends in it, no colon follows, and what is cut off there is no JSON.
-_OUTPUT_KEY = b'"modelOutput"'
-_ID_HEAD = b'{"recordId":"'
+OUTPUT_KEY = b'"modelOutput"'
+ID_HEAD = b'{"recordId":"'
 _ID_BYTES = 64
 
 _RECORD_ID = re.compile(rb'"recordId"\s*:\s*"([A-Za-z0-9_-]{1,64})"')
@@ -164,7 +164,7 @@ class OutputParser:
                 records.append(record)
                 continue
             # Only what comes after the echo is decoded, where that tells all that is needed.
-            start = line.find(_OUTPUT_KEY)
+            start = line.find(OUTPUT_KEY)
             try:
                 content = decode(line if start < 0 else b"{" + line[start:])
                 output = content.modelOutput
@@ -183,8 +183,8 @@ class OutputParser:
         Raises:
             msgspec.DecodeError: The line is no JSON.
         """
-        if content.modelOutput is not None and line.startswith(_ID_HEAD):
-            identifier, quote, _ = line[len(_ID_HEAD) : len(_ID_HEAD) + _ID_BYTES].partition(b'"')
+        if content.modelOutput is not None and line.startswith(ID_HEAD):
+            identifier, quote, _ = line[len(ID_HEAD) : len(ID_HEAD) + _ID_BYTES].partition(b'"')
             if quote and b"\\" not in identifier:
                 content.recordId = identifier.decode()
                 return content

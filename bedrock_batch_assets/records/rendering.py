@@ -39,6 +39,7 @@ EMBEDDING_COLUMN = "input_text"
 
 # "r" and ten digits: the oldest documentation of batch inference asks for 11 alphanumeric characters.
 _ID_DIGITS = 10
+ID_BYTES = 1 + _ID_DIGITS
 _POWERS_OF_TEN = 10 ** np.arange(_ID_DIGITS - 1, -1, -1, dtype=np.int64)
 
 # Rows that are worked on together: few enough for their texts to stay in the processor's cache (measured).
@@ -60,7 +61,7 @@ def record_id(row: int) -> str:
 
 def row_of(identifier: str | None) -> int | None:
     """The row that a record id belongs to, or None if the id is not of `record_id`'s making."""
-    if identifier is None or len(identifier) != 1 + _ID_DIGITS or identifier[0] != "r":
+    if identifier is None or len(identifier) != ID_BYTES or identifier[0] != "r":
         return None
     digits = identifier[1:]
     return int(digits) if digits.isascii() and digits.isdigit() else None
@@ -69,17 +70,20 @@ def row_of(identifier: str | None) -> int | None:
 def rows_of(identifiers: Sequence[str | None]) -> npt.NDArray[np.int64]:
     """`row_of` for many: -1 where there is no row."""
     try:
-        digits = np.frombuffer("".join(identifiers).encode("ascii"), np.uint8)  # type: ignore[arg-type]
+        characters = np.frombuffer("".join(identifiers).encode("ascii"), np.uint8)  # type: ignore[arg-type]
     except (TypeError, UnicodeEncodeError):
-        digits = np.empty(0, np.uint8)
-    width = 1 + _ID_DIGITS
-    if len(digits) == width * len(identifiers) and all(len(identifier) == width for identifier in identifiers):  # type: ignore[arg-type]
-        digits = digits.reshape(-1, width)
-        numbers = digits[:, 1:] - np.uint8(ord("0"))
-        if (digits[:, 0] == ord("r")).all() and (numbers < 10).all():
-            return numbers @ _POWERS_OF_TEN
+        characters = np.empty(0, np.uint8)
+    if len(characters) == ID_BYTES * len(identifiers) and all(len(name) == ID_BYTES for name in identifiers):  # type: ignore[arg-type]
+        return rows_of_characters(characters.reshape(-1, ID_BYTES))
     rows = (row_of(identifier) for identifier in identifiers)
     return np.fromiter((-1 if row is None else row for row in rows), np.int64, len(identifiers))
+
+
+def rows_of_characters(identifiers: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """`row_of` for many, given as the `ID_BYTES` characters of each: uint8, of shape (ids, ID_BYTES)."""
+    digits = identifiers[:, 1:] - np.uint8(ord("0"))
+    is_row = (identifiers[:, 0] == ord("r")) & (digits < 10).all(axis=1)
+    return np.where(is_row, digits @ _POWERS_OF_TEN, -1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,13 @@ import tempfile
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+import numpy as np
+import pyarrow as pa
+
 if TYPE_CHECKING:
-    from collections.abc import Buffer  # type: ignore[attr-defined]
+    from collections.abc import Buffer, Iterable  # type: ignore[attr-defined]
+
+    import numpy.typing as npt
 
 # A process that joins stays far below what its machine's other runs leave it.
 _MEMORY_BYTES = 48 << 20
@@ -52,11 +57,36 @@ class Spool:
         _write(self._file, view)
         return start
 
-    def get(self, start: int, length: int) -> bytes:
-        """One value."""
-        if self._file is None:
-            return bytes(self._memory[start : start + length])
-        return os.pread(self._file, length, start)
+    def append_all(self, pieces: Iterable[Buffer]) -> int:
+        """Put pieces behind the others, as if they were one. Returns where they begin."""
+        start = self._end
+        for piece in pieces:
+            self.append(piece)
+        return start
+
+    def gather(self, starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> Buffer:
+        """Several values, one behind the other. None of them overlaps another."""
+        if self._file is not None:
+            file, places = self._file, zip(starts.tolist(), lengths.tolist(), strict=True)
+            return b"".join([os.pread(file, length, start) if length else b"" for start, length in places])
+        return _gathered(self._memory, starts, lengths)
+
+
+def _gathered(memory: bytearray, starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> Buffer:
+    """As `Spool.gather`, by Arrow: the bytes as a column, in which values and what lies between them take turns."""
+    used = np.flatnonzero(lengths)
+    order = used[np.argsort(starts[used])]
+    offsets = np.empty(2 * len(order) + 1, np.int64)
+    offsets[0:-1:2] = starts[order]
+    offsets[1::2] = starts[order] + lengths[order]
+    offsets[-1] = len(memory)
+    places = np.zeros(len(starts), np.int64)
+    places[order] = np.arange(0, 2 * len(order), 2)
+    values = pa.Array.from_buffers(
+        pa.large_binary(), 2 * len(order), [None, pa.py_buffer(offsets), pa.py_buffer(memory)]
+    )
+    wanted = pa.Array.from_buffers(pa.int64(), len(used), [None, pa.py_buffer(places[used])])
+    return values.take(wanted).buffers()[2] or b""
 
 
 def _nameless_file() -> int:

@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 if TYPE_CHECKING:
+    from collections.abc import Buffer  # type: ignore[attr-defined]
+
     import numpy.typing as npt
 
 # UTF-8 of every white-space character begins with one of these: ASCII up to the space, U+0085 and U+00A0, U+1680,
@@ -40,14 +42,22 @@ def strings_of(contents: Sequence[bytes], *, empty_is_null: bool = False) -> pa.
         ColumnTooLargeError: They have more than 2 GiB.
     """
     lengths = np.fromiter(map(len, contents), np.int64, len(contents))
-    offsets = np.zeros(len(contents) + 1, dtype=np.int64)
+    return string_column(b"".join(contents), lengths, empty_is_null=empty_is_null)
+
+
+def string_column(data: Buffer, lengths: npt.NDArray[np.int64], *, empty_is_null: bool = False) -> pa.StringArray:
+    """A column of UTF-8 texts that lie one behind the other.
+
+    Raises:
+        ColumnTooLargeError: They have more than 2 GiB.
+    """
+    offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
     np.cumsum(lengths, out=offsets[1:])
     if offsets[-1] > MAX_BYTES:
         raise ColumnTooLargeError
     validity = bitmap(lengths > 0) if empty_is_null else None
-    data = pa.py_buffer(b"".join(contents))
-    buffers = [validity, pa.py_buffer(offsets.astype(np.int32)), data]
-    return pa.Array.from_buffers(pa.string(), len(contents), buffers)
+    buffers = [validity, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(data)]
+    return pa.Array.from_buffers(pa.string(), len(lengths), buffers)
 
 
 def bitmap(valid: npt.NDArray[np.bool_]) -> pa.Buffer:

@@ -14,7 +14,7 @@ from bedrock_batch_assets.processors.anthropic import AnthropicProcessor
 from bedrock_batch_assets.processors.base import BaseProcessor, ModelAnswer
 from bedrock_batch_assets.processors.titan_text_embeddings_v2 import TitanTextEmbeddingsV2Processor
 from bedrock_batch_assets.prompt_templates import PromptTemplate
-from bedrock_batch_assets.records import joining, rendering, spool
+from bedrock_batch_assets.records import block_reader, joining, rendering, spool
 from bedrock_batch_assets.records.joining import OUTPUT_COLUMNS, JoinSummary, OutputCounts, OutputJoin
 from bedrock_batch_assets.records.rendering import RecordRenderer, record_id
 from bedrock_batch_assets_tests.records import reference
@@ -81,7 +81,8 @@ def test_the_join_equals_the_plain_way(data: st.DataObject) -> None:
     with pytest.MonkeyPatch.context() as patch, text_join(batch) as join:
         # Boundaries of memory and blocks fall anywhere.
         patch.setattr(spool, "_MEMORY_BYTES", data.draw(st.sampled_from([0, 5, 20, 1_000])))
-        patch.setattr(joining, "_LINES_TOGETHER", data.draw(st.integers(1, 20)))
+        patch.setattr(block_reader, "_LINES_TOGETHER", data.draw(st.integers(1, 20)))
+        patch.setattr(block_reader, "_LINES_CUT_TOGETHER", data.draw(st.integers(1, 20)))
         patch.setattr(rendering, "_SLICE_ROWS", data.draw(st.integers(1, 10)))
         for wave, lines in enumerate(waves):
             middle = data.draw(st.integers(0, len(lines)))
