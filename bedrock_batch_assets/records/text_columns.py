@@ -34,7 +34,7 @@ class CutLines:
 
     Attributes:
         lines: Whole, and none of them blank.
-        tails: The id and what comes after the echo, as JSON, of those that have both.
+        tails: The id and what comes after the echo, as JSON but for a brace before it, of those that have both.
         places: Which these are.
         id_is_first: Whether the id comes before the echo. The service's documentation has it there, its files have it
             last. One file has one of the two.
@@ -59,10 +59,10 @@ class CutLines:
             if not self.lines:
                 self.id_is_first = line.startswith(ID_HEAD)
             if not self.id_is_first:
-                self.tails.append(b"{" + line[start:])
+                self.tails.append(line[start:])
                 self.places.append(len(self.lines))
             elif line.startswith(ID_HEAD):
-                self.tails.append(line[:_HEAD_BYTES] + b"," + line[start:])
+                self.tails.append(line[1:_HEAD_BYTES] + b"," + line[start:])
                 self.places.append(len(self.lines))
             self.lines.append(line)
 
@@ -98,7 +98,7 @@ class TextColumns:
 
     def _answers(self, cut: CutLines) -> tuple[AnswerBlock, npt.NDArray[np.int64]] | None:
         """The plain answers among some lines, and which lines they are; None if they are to be read one by one."""
-        data = b"".join(cut.tails)
+        data = b"{" + b"{".join(cut.tails)
         if not data.endswith(b"\n"):
             data += b"\n"
         records = self._decoded(data)
@@ -110,6 +110,7 @@ class TextColumns:
         identifiers = characters[offsets[0] : offsets[-1]].reshape(-1, ID_BYTES)
         # Two records in one line and one in two would be as many: each line is to have its own.
         sizes = np.fromiter(map(len, cut.tails), np.int64, len(cut.tails))
+        sizes += 1
         starts = np.cumsum(sizes) - sizes
         if cut.id_is_first:
             starts += len(ID_HEAD)
