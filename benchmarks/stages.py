@@ -1,9 +1,11 @@
 """The stages that move rows, each in a process of its own.
 
     python -m benchmarks.stages sample STAGE FOLDER ROWS
-    python -m benchmarks.stages STAGE (ours | baseline | copy) FOLDER
+    python -m benchmarks.stages STAGE SIDE FOLDER
 
-The second prints seconds and peak memory as JSON.
+The second runs the stage once for every line that it reads, and prints seconds and the peak memory so far as JSON.
+Sides are `ours`, `baseline` and `copy`, which reads and writes as many bytes; all three through the page cache.
+`ours_on_disk` and `copy_on_disk` begin with nothing in the cache and end when everything is on the disk.
 """
 
 from __future__ import annotations
@@ -70,7 +72,8 @@ def render(folder: Path, side: str) -> float:
     else:
         size = len(baseline.render(batches))
     seconds = time.perf_counter() - start
-    (folder / "written").write_text(str(size))
+    if side == "ours":
+        (folder / "written").write_text(str(size))
     return seconds
 
 
@@ -147,37 +150,56 @@ def _join(folder: Path, processor: BaseProcessor) -> float:
 
 
 def copy(folder: Path, stage: str) -> float:
-    """Read what the stage reads, and write as many bytes as it writes: as fast as files go."""
-    sources = [folder / "table.parquet"]
-    if stage.startswith("join"):
-        sources.append(folder / "outputs.jsonl.out")
-    written = int((folder / "written").read_text()) if stage == "render" else (folder / "result").stat().st_size
+    """Read what the stage reads, and write as many bytes as ours has written: as fast as files go."""
+    written = int((folder / "written").read_text())
     start = time.perf_counter()
-    for source in sources:
+    for source in _sources(folder, stage):
         with source.open("rb") as file:
             while file.read(_COPY_BYTES):
                 pass
     block = bytes(_COPY_BYTES)
-    with (folder / "copy").open("wb") as file:
+    with (folder / "result").open("wb") as file:
         for left in range(written, 0, -_COPY_BYTES):
             file.write(block[:left])
     return time.perf_counter() - start
 
 
+def run(stage: str, side: str, folder: Path) -> float:
+    """Run a stage once. Returns seconds."""
+    who, _, place = side.partition("_")
+    result = folder / "result"
+    result.unlink(missing_ok=True)
+    # What earlier runs have written is on the disk before the clock starts: nobody waits for anybody else's writes.
+    os.sync()
+    if place:
+        for source in _sources(folder, stage):
+            with source.open("rb") as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    seconds = copy(folder, stage) if who == "copy" else _STAGES[stage](folder, who)
+    if place and result.exists():
+        start = time.perf_counter()
+        with result.open("rb") as file:
+            os.fsync(file.fileno())
+        seconds += time.perf_counter() - start
+    if who == "ours" and result.exists():
+        (folder / "written").write_text(str(result.stat().st_size))
+    return seconds
+
+
 def main() -> None:
-    """Run one stage once, and print `seconds` and `peak_bytes`; or make a stage's sample."""
+    """Make a stage's sample; or run it once for every line that comes, and print `seconds` and `peak_bytes`."""
     arguments = sys.argv[1:]
     if arguments[0] == "sample":
         make_sample(arguments[1], Path(arguments[2]), int(arguments[3]))
         return
     stage, side, folder = arguments[0], arguments[1], Path(arguments[2])
-    # What earlier runs have written is on the disk before the clock starts: nobody waits for anybody else's writes.
-    if side != "copy":
-        (folder / "result").unlink(missing_ok=True)
-    (folder / "copy").unlink(missing_ok=True)
-    os.sync()
-    seconds = copy(folder, stage) if side == "copy" else _STAGES[stage](folder, side)
-    print(json.dumps({"seconds": seconds, "peak_bytes": peak_memory()}))
+    for _ in sys.stdin:
+        print(json.dumps({"seconds": run(stage, side, folder), "peak_bytes": peak_memory()}), flush=True)
+
+
+def _sources(folder: Path, stage: str) -> list[Path]:
+    sources = [folder / "table.parquet"]
+    return [*sources, folder / "outputs.jsonl.out"] if stage.startswith("join") else sources
 
 
 _BATCH_ROWS = 5_000
