@@ -7,12 +7,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-from bedrock_batch_assets.records.ahead import mapped_ahead
+from bedrock_batch_assets.records.ahead import BatchesAhead, mapped_ahead
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from bedrock_batch_assets.records.rendering import RenderedRecords
+
+
+# Enough that rendering does not wait for reading.
+_READ_AHEAD_BYTES = 16 << 20
 
 
 class Renderer(Protocol):
@@ -47,7 +51,7 @@ def write_records(renderer: Renderer, batches: Iterable[pa.RecordBatch], first_r
 
     Args:
         renderer: Of the table that the rows are from.
-        batches: The rows, in order.
+        batches: The rows, in order; iterated in a thread of their own.
         first_row: Index of the first of them in the whole batch.
         file: Open for writing; gets the lines.
 
@@ -57,15 +61,16 @@ def write_records(renderer: Renderer, batches: Iterable[pa.RecordBatch], first_r
     digest = hashlib.sha256()
     records = skipped = size = 0
     first_record = b""
-    for _, rendered in rendered_ahead(renderer, batches, first_row):
-        for piece in rendered.pieces:
-            digest.update(piece)
-        file.writelines(rendered.pieces)
-        if rendered.pieces and not first_record:
-            first_record = bytes(rendered.pieces[0]).partition(b"\n")[0]
-        records += rendered.record_count
-        skipped += len(rendered.skipped)
-        size += rendered.size_bytes
+    with BatchesAhead(batches, _READ_AHEAD_BYTES) as rows:
+        for _, rendered in rendered_ahead(renderer, rows, first_row):
+            for piece in rendered.pieces:
+                digest.update(piece)
+            file.writelines(rendered.pieces)
+            if rendered.pieces and not first_record:
+                first_record = bytes(rendered.pieces[0]).partition(b"\n")[0]
+            records += rendered.record_count
+            skipped += len(rendered.skipped)
+            size += rendered.size_bytes
     return RecordFile(records, skipped, size, digest.digest(), first_record)
 
 

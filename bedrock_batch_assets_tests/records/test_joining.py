@@ -81,7 +81,7 @@ def test_the_join_equals_the_plain_way(data: st.DataObject) -> None:
     with pytest.MonkeyPatch.context() as patch, text_join(batch) as join:
         # Boundaries of memory and blocks fall anywhere.
         patch.setattr(spool, "_MEMORY_BYTES", data.draw(st.sampled_from([0, 5, 20, 1_000])))
-        patch.setattr(block_reader, "_LINES_TOGETHER", data.draw(st.integers(1, 20)))
+        patch.setattr(block_reader, "_RECORDS_TOGETHER", data.draw(st.integers(1, 20)))
         patch.setattr(block_reader, "_LINES_CUT_TOGETHER", data.draw(st.integers(1, 20)))
         patch.setattr(rendering, "_SLICE_ROWS", data.draw(st.integers(1, 10)))
         for wave, lines in enumerate(waves):

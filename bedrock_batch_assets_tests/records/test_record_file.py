@@ -12,6 +12,7 @@ from bedrock_batch_assets.errors import RequestError
 from bedrock_batch_assets.processors.anthropic import AnthropicProcessor
 from bedrock_batch_assets.processors.base import BaseProcessor
 from bedrock_batch_assets.prompt_templates import PromptTemplate
+from bedrock_batch_assets.records import record_file
 from bedrock_batch_assets.records.record_file import RecordFile, write_records
 from bedrock_batch_assets.records.rendering import RecordRenderer
 from bedrock_batch_assets_tests.records import reference
@@ -71,8 +72,11 @@ class FullDisk(io.BytesIO):
 @pytest.mark.parametrize(
     ("file", "bad_row", "error"), [(io.BytesIO(), True, RequestError), (FullDisk(), False, OSError)]
 )
-def test_what_goes_wrong_comes_out_and_ends_all_work(file: io.BytesIO, bad_row: bool, error: type[Exception]) -> None:
+def test_what_goes_wrong_comes_out_and_ends_all_work(
+    monkeypatch: pytest.MonkeyPatch, file: io.BytesIO, bad_row: bool, error: type[Exception]
+) -> None:
     """A text that is none, or a full disk: rows are not read on, and no thread is left."""
+    monkeypatch.setattr(record_file, "_READ_AHEAD_BYTES", 1)
     taken = []
 
     def batches() -> Iterator[pa.RecordBatch]:
@@ -83,5 +87,5 @@ def test_what_goes_wrong_comes_out_and_ends_all_work(file: io.BytesIO, bad_row: 
 
     with pytest.raises(error):
         write_records(renderer(), batches(), 0, file)
-    assert len(taken) <= 3 + 2 * 4
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
+    assert len(taken) <= 3 + 2 * 4 + 2
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith(("ahead", "batches"))]
