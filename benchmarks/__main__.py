@@ -24,7 +24,7 @@ def _row_speed(folder: Path) -> list[str]:
     return [
         *figures.lines(),
         "",
-        "Baseline: `benchmarks/baseline.py`, in turn with ours, each in a process of its own; medians of seven. A copy",
+        "Baseline: `benchmarks/baseline.py`, in turn with ours, each in a process of its own; medians of five. A copy",
         "reads the same files and writes as many bytes. Disk to disk, both begin with nothing in the page cache and",
         "end when everything is on the disk (fsync); the target is at most 4 times a copy.",
         "",
