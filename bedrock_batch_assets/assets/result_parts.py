@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bedrock_batch_assets.records.joining import OutputJoin
 
 # Of the chunk's rows, in memory before their answers are.
-READ_AHEAD_BYTES = 48 << 20
+READ_AHEAD_BYTES = 8 << 20
 
 
 @dg.asset(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 UNKNOWN = np.iinfo(np.int64).min
 
 _NO_ANSWER = ModelAnswer()
+_NO_NUMBERS = np.empty(0, np.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ class AnswerBlock:
         if is_text:
             contents = [encoded(text) if (text := answer.response) else b"" for answer in answers]
         else:
-            contents = [b"" if (vector := answer.embedding) is None else vector_bytes(vector)[0] for answer in answers]
+            contents = _vectors([answer.embedding for answer in answers])
         codes: dict[str | None, int] = {}
         stop_reasons = [codes.setdefault(answer.stop_reason, len(codes)) for answer in answers]
         # Raises for what is neither a text nor None.
@@ -144,6 +146,18 @@ def vector_bytes(vector: Sequence[float]) -> tuple[bytes, str | None]:
     if not np.isfinite(numbers).all():
         return b"", "the embedding has a number that is infinite or none, or that 32 bits do not hold"
     return numbers.tobytes(), None
+
+
+def _vectors(vectors: Sequence[Any]) -> list[bytes]:
+    """`vector_bytes` of each: together, where they are arrays of numbers that 32 bits hold."""
+    if all(isinstance(vector, np.ndarray) and vector.ndim == 1 and vector.dtype == np.float64 for vector in vectors):
+        with np.errstate(over="ignore"):
+            numbers = np.concatenate([*vectors, _NO_NUMBERS]).astype(np.float32)
+        if np.isfinite(numbers).all():
+            ends = np.cumsum([len(vector) for vector in vectors if vector is not None]) * numbers.itemsize
+            data = numbers.tobytes()
+            return [data[start:end] for start, end in itertools.pairwise([0, *ends.tolist()])]
+    return [b"" if vector is None else vector_bytes(vector)[0] for vector in vectors]
 
 
 def _token_counts(counts: list[int | None]) -> npt.NDArray[np.int64]:

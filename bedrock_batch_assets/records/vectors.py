@@ -37,7 +37,7 @@ class VectorReader:
         array of numbers that 64 bits hold.
         """
         key = line.find(self._key)
-        if key < 0 or line.find(self._key, key + 1) >= 0:
+        if key < 0:
             return None
         # A quote that is not escaped ends a string, so this is a key, or the end of a text that no colon follows.
         after = key + len(self._key)
@@ -45,6 +45,9 @@ class VectorReader:
         if start < 0 or line[after:start].strip() != b":":
             return None
         end = line.find(b"]", start) + 1
+        # There is none within: it would be no array of numbers.
+        if line.find(self._key, end) >= 0:
+            return None
         try:
             array = self._parser.parse(line[start:end])
             vector = np.frombuffer(array.as_buffer(of_type="d"))

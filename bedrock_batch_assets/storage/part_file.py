@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # Batches differ in length: with one alone, both sides would wait for each other by turns (measured).
 _WAITING_BATCHES = 3
+_SHORT_BYTES = 64
 
 
 class PartFile:
@@ -74,23 +75,40 @@ class PartFile:
             return pyarrow.csv.CSVWriter(self._path, batch.schema)
         import pyarrow.parquet
 
+        columns = _plain_columns(batch)
         return pyarrow.parquet.ParquetWriter(
-            self._path, batch.schema, use_dictionary=_repetitive_columns(batch), compression="snappy"
+            self._path,
+            batch.schema,
+            use_dictionary=_repetitive(columns),
+            write_statistics=_short(columns),
+            compression="snappy",
         )
 
 
-def _repetitive_columns(batch: "pa.RecordBatch") -> list[str]:
+def _plain_columns(batch: "pa.RecordBatch") -> dict[str, "pa.Array"]:
+    """The columns that Parquet knows by their own names: nested ones have others."""
+    import pyarrow as pa
+
+    names = [field.name for field in batch.schema if not pa.types.is_nested(field.type)]
+    return {name: batch.column(name) for name in names if batch.schema.names.count(name) == 1}
+
+
+def _repetitive(columns: dict[str, "pa.Array"]) -> list[str]:
     """The columns that a dictionary makes smaller, by their first rows.
 
     Parquet would try it with every column, which costs texts and vectors more than all else (measured).
     """
-    import pyarrow as pa
     import pyarrow.compute as pc
 
-    # Nested columns, whose values Arrow does not count, have names of their own in the file.
-    plain = [field.name for field in batch.schema if not pa.types.is_nested(field.type)]
-    names = [name for name in plain if batch.schema.names.count(name) == 1]
-    return [name for name in names if _distinct(pc.unique, batch.column(name)) * 4 <= batch.num_rows]
+    return [name for name, values in columns.items() if _distinct(pc.unique, values) * 4 <= len(values)]
+
+
+def _short(columns: dict[str, "pa.Array"]) -> list[str]:
+    """The columns whose least and greatest values are worth noting, for readers that skip by them.
+
+    Nobody looks for prompts and vectors between two others, and to compare them costs a tenth of writing (measured).
+    """
+    return [name for name, values in columns.items() if values.nbytes <= _SHORT_BYTES * len(values)]
 
 
 def _distinct(unique: Any, values: "pa.Array") -> int:

@@ -64,6 +64,16 @@ def test_only_columns_that_repeat_have_a_dictionary(tmp_path: Path) -> None:
     assert with_dictionary == [False, True, False]
 
 
+def test_long_texts_and_vectors_have_no_statistics(tmp_path: Path) -> None:
+    """All else has: readers skip row groups by them."""
+    path = tmp_path / "part"
+    columns = {"id": list(range(10)), "key": ["k" * 36] * 10, "text": ["t" * 200] * 10, "vector": [[0.5]] * 10}
+    with PartFile(path, OutputFormat.parquet) as part:
+        part.write(pa.RecordBatch.from_pydict(columns))
+    group = pq.read_metadata(path).row_group(0)
+    assert [group.column(place).is_stats_set for place in range(4)] == [True, True, False, False]
+
+
 @pytest.mark.parametrize("batches_before", [0, 1, 2])
 @pytest.mark.parametrize("last", [True, False])
 @pytest.mark.parametrize("output_format", list(OutputFormat))
