@@ -65,8 +65,8 @@ def machine() -> list[str]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
     libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
     return [
-        f"{datetime.now(UTC):%Y-%m-%d}. {model}, {os.cpu_count()} cores, {memory:.0f} GB, {platform.system()} "
-        f"{platform.release()}; load before the start {os.getloadavg()[0]:.1f}.",
+        f"{datetime.now(UTC):%Y-%m-%d}. {model}, {os.cpu_count()} cores, {memory:.0f} GB, "
+        f"{platform.system()}; load before the start {os.getloadavg()[0]:.1f}.",
         f"Python {platform.python_version()}, {libraries}.",
     ]
 

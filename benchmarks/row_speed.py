@@ -20,7 +20,7 @@ from pathlib import Path
 SIDES = ("ours", "copy", "baseline", "ours_on_disk", "copy_on_disk")
 STAGES = ("render", "prepare", "join_text", "join_embeddings")
 # Rows per stage: about a second or more of the plain way, so that starting up is not what is measured.
-ROWS = {"render": 100_000, "prepare": 100_000, "join_text": 100_000, "join_embeddings": 10_000}
+ROWS = {"render": 100_000, "prepare": 100_000, "join_text": 100_000, "join_embeddings": 5_000}
 TARGETS = {"render": 12.0, "prepare": 8.0, "join_text": 5.0, "join_embeddings": 10.0}
 JOB_SIZES = (1_000, 10_000, 100_000)
 # The plain way needs gigabytes and minutes for more than that.

@@ -1,6 +1,6 @@
 """A run that waits for its job: the memory that it holds, and the calls to AWS that it makes.
 
-python -m benchmarks.waiting_run [--records 1000 50000] [--seconds 30]
+python -m benchmarks.waiting_run [--records 1000 50000] [--seconds 20]
 """
 
 import argparse
@@ -68,7 +68,7 @@ class WaitingFigures:
         ]
 
 
-def measure(records: Sequence[int] = (1_000, 50_000), seconds: float = 30.0) -> WaitingFigures:
+def measure(records: Sequence[int] = (1_000, 50_000), seconds: float = 20.0) -> WaitingFigures:
     """Start one job for each number of records, and look at the runs that wait.
 
     Args:
@@ -144,7 +144,7 @@ def main() -> None:
     """Measure, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--records", type=int, nargs="+", default=[1_000, 50_000])
-    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--seconds", type=float, default=20.0)
     options = parser.parse_args()
     print("\n".join(measure(options.records, options.seconds).lines()))
 

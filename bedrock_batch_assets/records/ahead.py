@@ -25,18 +25,28 @@ def mapped_ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> I
     there are at most twice as many items and results in memory as the machine has cores, and at most eight.
 
     Raises:
-        Exception: What `function` raised for an item, in that item's place.
+        Exception: What `function` raised for an item, in that item's place; or what `items` raised, after the results
+            of the items before.
     """
     workers = min(os.cpu_count() or 1, _MAX_WORKERS)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="ahead")
     waiting: deque[Future[Result]] = deque()
+    source = iter(items)
+    problem: Exception | None = None
     try:
-        for item in items:
-            waiting.append(pool.submit(function, item))
+        while problem is None:
+            try:
+                waiting.append(pool.submit(function, next(source)))
+            except StopIteration:
+                break
+            except Exception as error:  # noqa: BLE001 - raised in its place
+                problem = error
             if len(waiting) == 2 * workers:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+        if problem is not None:
+            raise problem
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -15,6 +15,8 @@ import pyarrow.parquet as pq  # noqa: TID253
 _MIN_GROUP_ROWS = 1_000
 _MAX_GROUP_ROWS = 10_000
 _MAX_GROUP_BYTES = 64 << 20
+# Several batches are in memory at a time, on their way through a run.
+_BATCH_BYTES = 8 << 20
 
 
 class TableWriter:
@@ -83,7 +85,7 @@ def read_rows(
         file: A Parquet file: a path, or a seekable binary file such as `ObjectStore.open_reader` gives.
         first_row: Where to begin.
         row_count: How many; None for all.
-        batch_rows: Rows per batch at most.
+        batch_rows: Rows per batch at most; fewer where rows are large.
 
     Raises:
         IndexError: The file has not so many rows.
@@ -97,7 +99,9 @@ def read_rows(
             group_stop = group_start + table.metadata.row_group(index).num_rows
             if group_start < stop and first_row < group_stop:
                 row = group_start
-                for batch in table.iter_batches(batch_size=batch_rows, row_groups=[index]):
+                group = table.metadata.row_group(index)
+                fitting = _BATCH_BYTES * group.num_rows // max(group.total_byte_size, 1)
+                for batch in table.iter_batches(batch_size=max(1, min(batch_rows, fitting)), row_groups=[index]):
                     low, high = max(first_row - row, 0), min(stop - row, batch.num_rows)
                     if low < high:
                         yield batch.slice(low, high - low)

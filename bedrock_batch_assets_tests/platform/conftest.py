@@ -68,7 +68,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPlatform
         aws_settings={"seconds": SECONDS},
         environment={
             # Compiled once for all processes, wherever the environment says not to keep what is compiled: importing
-            # Dagster takes 5 s of CPU without and 1.8 s with it, and every run does.
+            # Dagster takes 5 s of CPU without and 1.8 s with it.
             "PYTHONDONTWRITEBYTECODE": "",
             "PYTHONPYCACHEPREFIX": str(tmp_path_factory.mktemp("bytecode")),
             # Starting a run counts as failed after that; the default of 60 s is too short for a busy machine.

@@ -37,14 +37,16 @@ def test_an_error_comes_in_its_items_place() -> None:
 
 
 def test_an_error_of_the_items_is_the_readers() -> None:
-    """It comes out as it is, and no thread is left."""
+    """It comes out as it is, after the results before it, and no thread is left."""
 
     def items() -> Iterator[int]:
         yield 1
         raise KeyError("items")
 
+    results = mapped_ahead(str, items())
+    assert next(results) == "1"
     with pytest.raises(KeyError, match="items"):
-        list(mapped_ahead(str, items()))
+        next(results)
     assert own_threads() == []
 
 

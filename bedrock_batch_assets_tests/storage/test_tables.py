@@ -92,3 +92,14 @@ def test_types_survive(tmp_path: Path, name: str) -> None:
     found = pa.Table.from_batches(read_rows(tmp_path / "t.parquet"), schema=rows.schema)
     assert found.schema.equals(rows.schema)
     assert found.to_pylist() == rows.to_pylist()
+
+
+def test_large_rows_come_few_at_a_time(tmp_path: Path) -> None:
+    """A batch has megabytes, however many rows it might have; a row that is larger comes alone."""
+    path = tmp_path / "t.parquet"
+    sizes = [1 << 20] * 30 + [20 << 20]
+    texts = pa.array([chr(97 + place % 26) * size for place, size in enumerate(sizes)], pa.string())
+    write(path, pa.table({"text": texts}), batch_rows=1)
+    batches = list(read_rows(path))
+    assert [len(text) for batch in batches for text in batch["text"].to_pylist()] == sizes
+    assert max(batch.nbytes for batch in batches[:-1]) <= 16 << 20
