@@ -35,7 +35,7 @@ class CutLines:
     Attributes:
         lines: Whole, and none of them blank.
         tails: The id and what comes after the echo, as JSON but for a brace before it, of those that have both.
-        places: Which these are.
+        without_tail: The places of the others.
         id_is_first: Whether the id comes before the echo. The service's documentation has it there, its files have it
             last. One file has one of the two.
         size_bytes: Of the lines.
@@ -43,27 +43,34 @@ class CutLines:
 
     lines: list[bytes] = field(default_factory=list)
     tails: list[bytes] = field(default_factory=list)
-    places: list[int] = field(default_factory=list)
+    without_tail: list[int] = field(default_factory=list)
     id_is_first: bool = False
     size_bytes: int = 0
 
     def add(self, lines: Sequence[bytes]) -> None:
         """Append lines, and cut them: soon after they were read, as long as they are in the processor's cache."""
         self.size_bytes += sum(map(len, lines))
+        likely_size = 0
         for line in lines:
-            start = line.find(OUTPUT_KEY)
+            # Most outputs are no longer than twice the one before: most of the echo need not be searched. Where a later
+            # key was found than the output's own, braces do not match in what is cut off, and it is no JSON.
+            start = line.find(OUTPUT_KEY, -likely_size)
+            if start < 0:
+                start = line.find(OUTPUT_KEY)
             if start < 0:
                 if not line.isspace():
+                    self.without_tail.append(len(self.lines))
                     self.lines.append(line)
                 continue
-            if not self.lines:
+            likely_size = 2 * (len(line) - start)
+            if not self.tails:
                 self.id_is_first = line.startswith(ID_HEAD)
             if not self.id_is_first:
                 self.tails.append(line[start:])
-                self.places.append(len(self.lines))
             elif line.startswith(ID_HEAD):
                 self.tails.append(line[1:_HEAD_BYTES] + b"," + line[start:])
-                self.places.append(len(self.lines))
+            else:
+                self.without_tail.append(len(self.lines))
             self.lines.append(line)
 
 
@@ -89,7 +96,7 @@ class TextColumns:
         block, plain = found
         if len(block) == len(cut.lines):
             return block
-        read = np.array(cut.places, np.int64)[plain]
+        read = np.delete(np.arange(len(cut.lines)), cut.without_tail)[plain]
         others = np.setdiff1d(np.arange(len(cut.lines)), read, assume_unique=True)
         return AnswerBlock.merged([block, self._parsed([cut.lines[place] for place in others])], [read, others])
 
@@ -98,7 +105,7 @@ class TextColumns:
 
     def _answers(self, cut: CutLines) -> tuple[AnswerBlock, npt.NDArray[np.int64]] | None:
         """The plain answers among some lines, and which lines they are; None if they are to be read one by one."""
-        data = b"{" + b"{".join(cut.tails)
+        data = b"{".join([b"", *cut.tails])
         if not data.endswith(b"\n"):
             data += b"\n"
         records = self._decoded(data)
