@@ -270,6 +270,18 @@ def test_a_vector_that_is_none_is_one_rows_error(vector: Any) -> None:
     assert rows[0]["record_error"].startswith("unexpected model output")
 
 
+def test_a_number_that_32_bits_do_not_hold_is_one_rows_error() -> None:
+    """Its vector is not cut off at infinity, and the vectors beside it are whole."""
+    batch = pa.RecordBatch.from_pydict({"input_text": ["a", "b", "c"]})
+    join = OutputJoin(RecordRenderer(TitanTextEmbeddingsV2Processor(), None, batch.schema), FIRST_ROW, 3)
+    vectors = [[0.5, 0.25], [1.0, 1e39], [2.0]]
+    join.add_outputs([b"".join(embedding_line(FIRST_ROW + row, vector) for row, vector in enumerate(vectors))])
+    rows = join.join(batch).to_pylist()
+    assert [row["record_status"] for row in rows] == ["ok", "error", "ok"]
+    assert [row["embedding"] for row in rows] == [[0.5, 0.25], None, [2.0]]
+    assert "32 bits" in rows[1]["record_error"]
+
+
 def test_many_shuffled_records_find_their_rows() -> None:
     """Ten thousand answers in random order, read in blocks, each stand at their own row."""
     count = 10_000
