@@ -8,7 +8,7 @@ together; errors, and further lines for a record, one by one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -161,15 +161,20 @@ class OutputJoin:
             What the file holds, whether or not it counts for a row.
         """
         seen = OutputCounts()
-        for block in self._reader.read(source):
+        for found in self._reader.read(source):
+            block = self._spooled(found)
             seen += OutputCounts(len(block), _total(block.input_tokens), _total(block.output_tokens))
             slots = self._slots(block)
-            start = self._spool.append_all(block.contents)
-            reasons = np.array([self._reason_code(reason) for reason in block.reasons], np.int32)
-            for place in self._keep_first_answers(block, slots, start, reasons, wave):
+            for place in self._keep_first_answers(block, slots, wave):
                 if slots[place] >= 0:
-                    self._keep(int(slots[place]), block, place, start, reasons, wave)
+                    self._keep(int(slots[place]), block, place, wave)
         return seen
+
+    def _spooled(self, block: AnswerBlock) -> AnswerBlock:
+        """The block with its answers in the spool, and this join's codes for its stop reasons."""
+        codes = np.array([self._reason_code(reason) for reason in block.reasons], np.int64)
+        start = self._spool.append_all(block.contents)
+        return replace(block, starts=block.starts + start, stop_reasons=codes[block.stop_reasons], contents=[])
 
     def _slots(self, block: AnswerBlock) -> npt.NDArray[np.int64]:
         """The slot of each line, -1 where it has none. Counts the lines that are corrupt or nobody's."""
@@ -180,14 +185,7 @@ class OutputJoin:
         self._counts["unknown_record_ids"] += int(np.count_nonzero((slots < 0) & ~block.corrupt))
         return slots
 
-    def _keep_first_answers(
-        self,
-        block: AnswerBlock,
-        slots: npt.NDArray[np.int64],
-        start: int,
-        reasons: npt.NDArray[np.int32],
-        wave: int,
-    ) -> Iterable[int]:
+    def _keep_first_answers(self, block: AnswerBlock, slots: npt.NDArray[np.int64], wave: int) -> Iterable[int]:
         """Put the answers of records that no line has spoken of yet into their slots, all at once.
 
         Returns the places, in order, of the lines that are left: errors, and further lines for a record.
@@ -199,10 +197,10 @@ class OutputJoin:
         places = np.flatnonzero(is_first)
         if len(places):
             rows = slots[places]
-            self._starts[rows] = start + block.starts[places]
+            self._starts[rows] = block.starts[places]
             self._lengths[rows] = block.lengths[places]
             self._status[rows] = np.where(block.truncated[places], _TRUNCATED, _OK)
-            self._stop_reasons[rows] = reasons[block.stop_reasons[places]]
+            self._stop_reasons[rows] = block.stop_reasons[places]
             self._input_tokens[rows] = block.input_tokens[places]
             self._output_tokens[rows] = block.output_tokens[places]
             self._lines[rows] = 1
@@ -210,9 +208,7 @@ class OutputJoin:
                 self._waves.update(dict.fromkeys(rows.tolist(), wave))
         return np.flatnonzero(~is_first).tolist()
 
-    def _keep(
-        self, slot: int, block: AnswerBlock, place: int, start: int, reasons: npt.NDArray[np.int32], wave: int
-    ) -> None:
+    def _keep(self, slot: int, block: AnswerBlock, place: int, wave: int) -> None:
         error = block.errors.get(place)
         status = _ERROR if error is not None else _TRUNCATED if block.truncated[place] else _OK
         earlier_lines = self._lines[slot]
@@ -223,11 +219,11 @@ class OutputJoin:
         elif wave:
             self._waves[slot] = wave
         self._status[slot] = status
-        self._starts[slot] = start + block.starts[place]
+        self._starts[slot] = block.starts[place]
         self._lengths[slot] = block.lengths[place]
         if error is not None:
             self._errors[slot] = encoded(error)
-        self._stop_reasons[slot] = reasons[block.stop_reasons[place]]
+        self._stop_reasons[slot] = block.stop_reasons[place]
         self._input_tokens[slot] = block.input_tokens[place]
         self._output_tokens[slot] = block.output_tokens[place]
 

@@ -29,7 +29,7 @@ MAX_TOKENS = 2**40
 # ends in it, no colon follows, and what is cut off there is no JSON.
 OUTPUT_KEY = b'"modelOutput"'
 ID_HEAD = b'{"recordId":"'
-_ID_BYTES = 64
+_MAX_ID_BYTES = 64
 
 _RECORD_ID = re.compile(rb'"recordId"\s*:\s*"([A-Za-z0-9_-]{1,64})"')
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
@@ -184,7 +184,7 @@ class OutputParser:
             msgspec.DecodeError: The line is no JSON.
         """
         if content.modelOutput is not None and line.startswith(ID_HEAD):
-            identifier, quote, _ = line[len(ID_HEAD) : len(ID_HEAD) + _ID_BYTES].partition(b'"')
+            identifier, quote, _ = line[len(ID_HEAD) : len(ID_HEAD) + _MAX_ID_BYTES].partition(b'"')
             if quote and b"\\" not in identifier:
                 content.recordId = identifier.decode()
                 return content

@@ -116,14 +116,9 @@ class TextColumns:
             return None
         identifiers = characters[offsets[0] : offsets[-1]].reshape(-1, ID_BYTES)
         # Two records in one line and one in two would be as many: each line is to have its own.
-        sizes = np.fromiter(map(len, cut.tails), np.int64, len(cut.tails))
-        sizes += 1
-        starts = np.cumsum(sizes) - sizes
-        if cut.id_is_first:
-            starts += len(ID_HEAD)
-        else:
-            starts[:-1] = starts[1:] - len(_ID_TAIL) - ID_BYTES
-            starts[-1] = len(data) - len(_ID_TAIL) - ID_BYTES
+        ends = np.cumsum([len(tail) + 1 for tail in cut.tails])
+        ends[-1] = len(data)
+        starts = np.append(0, ends[:-1]) + len(ID_HEAD) if cut.id_is_first else ends - len(_ID_TAIL) - ID_BYTES
         if not np.array_equal(identifiers, np.frombuffer(data, np.uint8)[starts[:, np.newaxis] + np.arange(ID_BYTES)]):
             return None
         return self._columns(records.column("modelOutput"), rows_of_characters(identifiers))
