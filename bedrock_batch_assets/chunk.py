@@ -1,6 +1,6 @@
 """A chunk of a batch: its rows, and the renderer that turns them into records."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
@@ -59,9 +59,9 @@ class Chunk:
         schema = pa.ipc.read_schema(pa.py_buffer(self.batch.schema))
         return RecordRenderer(self.processor, template, schema)
 
-    def rows(self) -> "Iterator[pa.RecordBatch]":
-        """The chunk's input rows, in order."""
+    def rows(self, columns: Sequence[str] | None = None) -> "Iterator[pa.RecordBatch]":
+        """The chunk's input rows, in order: these columns of them, or all."""
         from bedrock_batch_assets.storage.tables import read_rows
 
         with self.storage.objects.open_reader(self.batch.rows_key) as file:
-            yield from read_rows(file, self.entry.first_row, self.entry.row_count)
+            yield from read_rows(file, self.entry.first_row, self.entry.row_count, columns=columns)

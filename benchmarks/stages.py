@@ -90,7 +90,7 @@ def prepare(folder: Path, side: str) -> float:
         start = time.perf_counter()
         renderer = RecordRenderer(text_processor(), PROMPT_TEMPLATE, pq.read_schema(table))
         with (folder / "result").open("wb") as file:
-            write_records(renderer, read_rows(table), 0, file)
+            write_records(renderer, read_rows(table, columns=renderer.columns), 0, file)
     else:
         from benchmarks import baseline
 

@@ -50,11 +50,11 @@ def render_chunk(chunk: Chunk) -> tuple[ChunkManifest, str]:
     """Render the chunk's records and store them. Returns the manifest and one record, cut to 2,000 characters."""
     from bedrock_batch_assets.records.record_file import write_records
 
-    storage = chunk.storage
+    storage, renderer = chunk.storage, chunk.renderer
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "records.jsonl"
         with path.open("wb") as file:
-            written = write_records(chunk.renderer, chunk.rows(), chunk.entry.first_row, file)
+            written = write_records(renderer, chunk.rows(renderer.columns), chunk.entry.first_row, file)
         # The name of the job is made of this, so it holds all that is paid for, and nothing else.
         digest = content_digest(chunk.batch.model_id, chunk.processor.model_invocation_type, written.sha256)
         key = storage.layout.job_records(chunk.key, digest) if written.records else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -77,7 +77,12 @@ class TableWriter:
 
 
 def read_rows(
-    file: BinaryIO | Path, first_row: int = 0, row_count: int | None = None, *, batch_rows: int = 4_096
+    file: BinaryIO | Path,
+    first_row: int = 0,
+    row_count: int | None = None,
+    *,
+    columns: Sequence[str] | None = None,
+    batch_rows: int = 4_096,
 ) -> Iterator[pa.RecordBatch]:
     """Read a range of rows, and no row group outside of it.
 
@@ -85,6 +90,8 @@ def read_rows(
         file: A Parquet file: a path, or a seekable binary file such as `ObjectStore.open_reader` gives.
         first_row: Where to begin.
         row_count: How many; None for all.
+        columns: The ones to read, with all that they hold; None for all. Where a name has dots in it, a column below
+            another may come along.
         batch_rows: Rows per batch at most; fewer where rows are large.
 
     Raises:
@@ -101,7 +108,8 @@ def read_rows(
                 row = group_start
                 group = table.metadata.row_group(index)
                 fitting = _BATCH_BYTES * group.num_rows // max(group.total_byte_size, 1)
-                for batch in table.iter_batches(batch_size=max(1, min(batch_rows, fitting)), row_groups=[index]):
+                size = max(1, min(batch_rows, fitting))
+                for batch in table.iter_batches(size, row_groups=[index], columns=columns):
                     low, high = max(first_row - row, 0), min(stop - row, batch.num_rows)
                     if low < high:
                         yield batch.slice(low, high - low)

@@ -1,6 +1,7 @@
 import json
 import sys
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pyarrow as pa
@@ -21,8 +22,9 @@ from bedrock_batch_assets.records.string_columns import (
 
 TEXTS = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"])),
-    st.text(st.sampled_from('"\\\n\t\r\x00\x1f\x7f aé漢😀')),
+    st.text(st.sampled_from('"\\\n\t\r\b\f\x00\x1f\x7f aé漢😀')),
     st.text(st.sampled_from("a\\\n")),
+    st.text(st.sampled_from('a"\n\r\t\b\f')),
 )
 
 
@@ -39,13 +41,22 @@ def cut(array: pa.Array, part: slice) -> pa.Array:
 
 
 @settings(deadline=None)
-@given(slices(TEXTS))
-def test_escaping_a_column_equals_escaping_its_values(sample: tuple[list[str], slice]) -> None:
+@given(slices(TEXTS), st.sampled_from([1, 3, 1 << 16]))
+def test_escaping_a_column_equals_escaping_its_values(sample: tuple[list[str], slice], step_bytes: int) -> None:
     """Byte for byte what stands between the quotes of each text as JSON, also from the middle of a column."""
     texts, part = sample
-    escaped = json_escaped(cut(pa.array(texts, pa.string()), part))
+    with mock.patch.object(string_columns, "_STEP_BYTES", step_bytes):
+        escaped = json_escaped(cut(pa.array(texts, pa.string()), part))
     escaped.validate(full=True)
     assert escaped.to_pylist() == [json.dumps(text, ensure_ascii=False)[1:-1] for text in texts[part]]
+
+
+def test_every_character_is_escaped_as_json_has_it() -> None:
+    """Each alone, so that none is found by the help of another."""
+    for character in map(chr, range(256)):
+        assert json_escaped(pa.array([f"a{character}b"])).to_pylist() == [
+            json.dumps(f"a{character}b", ensure_ascii=False)[1:-1]
+        ]
 
 
 @settings(deadline=None)

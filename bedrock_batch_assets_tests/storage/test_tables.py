@@ -61,6 +61,19 @@ def test_a_range_of_rows_is_read_back(tmp_path: Path, first: int, count: int) ->
         assert pa.Table.from_batches(read_rows(file, first, count, batch_rows=300), schema=expected.schema) == expected
 
 
+@pytest.mark.parametrize("columns", [["text"], ["a.b", "text"], ["nested"], []])
+def test_some_columns_are_read(tmp_path: Path, columns: list[str]) -> None:
+    """Those asked for, whole, with dots in their names or nested; all rows, even without a column."""
+    rows = table().append_column("a.b", pa.array(range(ROWS))).append_column("unread", pa.array(range(ROWS)))
+    rows = rows.append_column("nested", pa.array([{"x": [row], "y": {"z": row}} for row in range(ROWS)]))
+    write(tmp_path / "t.parquet", rows, 500)
+    batches = list(read_rows(tmp_path / "t.parquet", 10, 2_000, columns=columns))
+    assert sum(batch.num_rows for batch in batches) == 2_000
+    assert {name for batch in batches for name in batch.schema.names} == {*columns}
+    if columns:
+        assert pa.Table.from_batches(batches).select(columns) == rows.select(columns).slice(10, 2_000)
+
+
 def test_rows_beyond_the_end_are_an_error(tmp_path: Path) -> None:
     """A range that the file does not have is not cut short in silence."""
     write(tmp_path / "t.parquet", table(), 500)
@@ -68,9 +81,13 @@ def test_rows_beyond_the_end_are_an_error(tmp_path: Path) -> None:
         list(read_rows(tmp_path / "t.parquet", 3_000, 501))
 
 
-def test_only_overlapping_row_groups_are_fetched(local_aws: LocalAws, tmp_path: Path) -> None:
-    """A chunk's rows come from S3 without the rest of the table."""
-    rows = pa.table({"text": [random.Random(row).randbytes(40).hex() for row in range(20_000)]})
+@pytest.mark.parametrize(("columns", "part"), [(None, 1 / 4), (["text"], 1 / 12)])
+def test_only_what_is_asked_for_is_fetched(
+    local_aws: LocalAws, tmp_path: Path, columns: list[str] | None, part: float
+) -> None:
+    """A chunk's rows come from S3 without the rest of the table, and columns without the others."""
+    texts = [random.Random(row).randbytes(40).hex() for row in range(20_000)]
+    rows = pa.table({"text": texts, "more": [random.Random(text).randbytes(80).hex() for text in texts]})
     write(tmp_path / "t.parquet", rows, 500)
     store = ObjectStore(local_aws.client("s3"), local_aws.create_bucket("data"))
     store.upload_file(tmp_path / "t.parquet", "t.parquet")
@@ -79,9 +96,9 @@ def test_only_overlapping_row_groups_are_fetched(local_aws: LocalAws, tmp_path: 
         "after-call.s3.GetObject", lambda parsed, **_: fetched.append(parsed["ContentLength"])
     )
     with store.open_reader("t.parquet", read_ahead=1_024) as file:
-        found = pa.Table.from_batches(read_rows(file, 5_500, 1_000))
-    assert found == rows.slice(5_500, 1_000)
-    assert sum(fetched) < (tmp_path / "t.parquet").stat().st_size / 4
+        found = pa.Table.from_batches(read_rows(file, 5_500, 1_000, columns=columns))
+    assert found == rows.select(columns or rows.schema.names).slice(5_500, 1_000)
+    assert sum(fetched) < (tmp_path / "t.parquet").stat().st_size * part
 
 
 @pytest.mark.parametrize("name", typed_columns())
