@@ -27,6 +27,8 @@ JOB_SIZES = (1_000, 10_000, 100_000)
 BASELINE_JOB_SIZES = (1_000, 10_000)
 MEMORY_TARGET = 400 << 20
 _RUN_SECONDS = 300
+# Its place in a line of /proc/stat.
+_STEAL = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,8 @@ class StageSpeed:
         copy: Seconds for reading and writing as many bytes as ours did.
         ours_on_disk: Seconds with nothing in the page cache at the beginning and all on the disk at the end.
         copy_on_disk: As the above.
+        stolen: The share of the processors' time that the machine's host took for others meanwhile, 0 to 1. It slows
+            what needs all processors more than what needs one.
     """
 
     stage: str
@@ -58,6 +62,7 @@ class StageSpeed:
     copy: tuple[float, ...]
     ours_on_disk: tuple[float, ...]
     copy_on_disk: tuple[float, ...]
+    stolen: float
 
     @property
     def ratios(self) -> tuple[float, ...]:
@@ -99,7 +104,8 @@ class SpeedFigures:
                 f"| {statistics.median(stage.disk_ratios):.1f} ({spread(stage.disk_ratios)}) "
                 f"| {statistics.median(stage.copy_ratios):.1f} ({spread(stage.copy_ratios)}) |"
             )
-        return lines
+        stolen = ", ".join(f"{stage.stage} {stage.stolen:.0%}" for stage in self.stages)
+        return [*lines, "", f"Processor time that the host took away meanwhile (steal): {stolen}."]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +141,15 @@ def measure_speed(times: int = 5, rows: Mapping[str, int] = ROWS) -> SpeedFigure
         with _sample(stage, rows[stage]) as folder, ExitStack() as stack:
             processes = {side: stack.enter_context(_process(stage, side, folder)) for side in SIDES}
             seconds: dict[str, list[float]] = {side: [] for side in SIDES}
+            before = _processor_ticks()
             for turn in range(times + 1):
                 for side, process in processes.items():
                     outcome = _next(process)
                     if turn:
                         seconds[side].append(outcome.seconds)
-        stages.append(StageSpeed(stage, rows[stage], **{side: tuple(kept) for side, kept in seconds.items()}))
+            ticks = [now - then for now, then in zip(_processor_ticks(), before, strict=True)]
+        sides = {side: tuple(kept) for side, kept in seconds.items()}
+        stages.append(StageSpeed(stage, rows[stage], **sides, stolen=ticks[_STEAL] / sum(ticks)))
     return SpeedFigures(tuple(stages))
 
 
@@ -154,6 +163,12 @@ def measure_memory(sizes: Sequence[int] = JOB_SIZES) -> MemoryFigures:
                 if size in BASELINE_JOB_SIZES:
                     peaks[stage, "baseline", size] = _run(stage, "baseline", folder).peak_bytes
     return MemoryFigures(peaks)
+
+
+def _processor_ticks() -> list[int]:
+    """What all processors did so far, see proc_stat(5): user, nice, system, idle, iowait, irq, softirq, steal."""
+    first_line = Path("/proc/stat").read_text().partition("\n")[0]
+    return [int(number) for number in first_line.split()[1 : _STEAL + 2]]
 
 
 @contextmanager
