@@ -1,6 +1,6 @@
 """Loading the code location in a fresh process: time, modules and memory, next to the least that Dagster can do.
 
-python -m benchmarks.imports [--times 5]
+python -m benchmarks.imports [--times 3]
 """
 
 import argparse
@@ -86,7 +86,7 @@ class ImportFigures:
         return [self.bare.line(), self.ours.line(), self.worker.line(), BEFORE]
 
 
-def measure(times: int = 5) -> ImportFigures:
+def measure(times: int = 3) -> ImportFigures:
     """Load each so many times in processes of their own, taking turns, compiled beforehand."""
     scripts = {
         "bare Dagster project": _BARE + _RESOLVED,
@@ -133,7 +133,7 @@ def _summary(name: str, values: list[tuple[float, float, int, tuple[str, ...]]])
 def main() -> None:
     """Measure, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--times", type=int, default=5)
+    parser.add_argument("--times", type=int, default=3)
     print("\n".join(measure(parser.parse_args().times).lines()))
 
 

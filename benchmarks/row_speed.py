@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 # In the order of a turn: a copy writes as many bytes as ours before it.
@@ -138,7 +139,8 @@ def measure_speed(times: int = 5, rows: Mapping[str, int] = ROWS) -> SpeedFigure
     """Run each stage `times` times, all sides in turn, after one round that does not count."""
     stages = []
     for stage in STAGES:
-        with _sample(stage, rows[stage]) as folder, ExitStack() as stack:
+        folder = _sample(stage, rows[stage])
+        with ExitStack() as stack:
             processes = {side: stack.enter_context(_process(stage, side, folder)) for side in SIDES}
             seconds: dict[str, list[float]] = {side: [] for side in SIDES}
             before = _processor_ticks()
@@ -158,10 +160,10 @@ def measure_memory(sizes: Sequence[int] = JOB_SIZES) -> MemoryFigures:
     peaks = {}
     for stage in STAGES:
         for size in sizes:
-            with _sample(stage, size) as folder:
-                peaks[stage, "ours", size] = _run(stage, "ours", folder).peak_bytes
-                if size in BASELINE_JOB_SIZES:
-                    peaks[stage, "baseline", size] = _run(stage, "baseline", folder).peak_bytes
+            folder = _sample(stage, size)
+            peaks[stage, "ours", size] = _run(stage, "ours", folder).peak_bytes
+            if size in BASELINE_JOB_SIZES:
+                peaks[stage, "baseline", size] = _run(stage, "baseline", folder).peak_bytes
     return MemoryFigures(peaks)
 
 
@@ -171,13 +173,19 @@ def _processor_ticks() -> list[int]:
     return [int(number) for number in first_line.split()[1 : _STEAL + 2]]
 
 
-@contextmanager
-def _sample(stage: str, rows: int) -> Iterator[Path]:
-    """A folder with what a stage reads, made by a process of its own, so that this one stays small."""
-    with tempfile.TemporaryDirectory(prefix="bedrock-batch-rows-") as folder:
-        command = [sys.executable, "-m", "benchmarks.stages", "sample", stage, folder, str(rows)]
-        subprocess.run(command, check=True, timeout=_RUN_SECONDS)
-        yield Path(folder)
+def _sample(stage: str, rows: int) -> Path:
+    """A folder with what a stage reads."""
+    # These two read the same.
+    return Path(_sample_folder("prepare" if stage == "render" else stage, rows).name)
+
+
+@cache
+def _sample_folder(stage: str, rows: int) -> tempfile.TemporaryDirectory[str]:
+    """Made once, by a process of its own, so that this one stays small; and gone with this one."""
+    folder = tempfile.TemporaryDirectory(prefix="bedrock-batch-rows-")
+    command = [sys.executable, "-m", "benchmarks.stages", "sample", stage, folder.name, str(rows)]
+    subprocess.run(command, check=True, timeout=_RUN_SECONDS)
+    return folder
 
 
 def _run(stage: str, side: str, folder: Path) -> Outcome:
