@@ -107,7 +107,7 @@ def read_rows(
             if group_start < stop and first_row < group_stop:
                 row = group_start
                 group = table.metadata.row_group(index)
-                fitting = _BATCH_BYTES * group.num_rows // max(group.total_byte_size, 1)
+                fitting = _BATCH_BYTES * group.num_rows // max(_size(group, columns), 1)
                 size = max(1, min(batch_rows, fitting))
                 for batch in table.iter_batches(size, row_groups=[index], columns=columns):
                     low, high = max(first_row - row, 0), min(stop - row, batch.num_rows)
@@ -115,3 +115,13 @@ def read_rows(
                         yield batch.slice(low, high - low)
                     row += batch.num_rows
             group_start = group_stop
+
+
+def _size(group: pq.RowGroupMetaData, columns: Sequence[str] | None) -> int:
+    """Bytes of some columns of a row group, uncompressed."""
+    if columns is None:
+        return int(group.total_byte_size)
+    # A nested column is stored as one for each of its leaves: `name.list.element`.
+    stored = [group.column(index) for index in range(group.num_columns)]
+    below = tuple(f"{name}." for name in columns)
+    return sum(leaf.total_uncompressed_size for leaf in stored if f"{leaf.path_in_schema}.".startswith(below))

@@ -101,6 +101,17 @@ def test_only_what_is_asked_for_is_fetched(
     assert sum(fetched) < (tmp_path / "t.parquet").stat().st_size * part
 
 
+@pytest.mark.parametrize("column", ["text", "nested"])
+def test_large_columns_that_are_not_read_make_no_short_batches(tmp_path: Path, column: str) -> None:
+    """What counts is the size of what is read; read with the others, the same rows come few at a time."""
+    rows = pa.table({"image": [f"{row:07d}" * 30_000 for row in range(200)], "text": ["short"] * 200})
+    rows = rows.append_column("nested", pa.array([{"words": ["short"]}] * 200))
+    write(tmp_path / "t.parquet", rows, 200)
+    assert [batch.num_rows for batch in read_rows(tmp_path / "t.parquet", columns=[column])] == [200]
+    for columns in (None, ["image", column]):
+        assert max(batch.num_rows for batch in read_rows(tmp_path / "t.parquet", columns=columns)) < 60
+
+
 @pytest.mark.parametrize("name", typed_columns())
 def test_types_survive(tmp_path: Path, name: str) -> None:
     """Every type is read back as it was written."""
