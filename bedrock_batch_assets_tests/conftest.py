@@ -24,6 +24,7 @@ class _GroupScheduling(LoadFileScheduling):  # type: ignore[misc]
         return path.parent.name if path.parent.name in _LONGEST else str(path)
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _GroupScheduling:
     """The hook that pytest-xdist asks for who runs what."""
     return _GroupScheduling(config, log)

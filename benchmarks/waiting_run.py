@@ -15,8 +15,8 @@ from benchmarks.site import Site, running_site
 
 # Libraries that a waiting run must not hold, by the folder that their files are in.
 HEAVY = ("pandas", "datasets", "moto")
-# Measured once, the second by leaving out `start_run_workers_warm`.
-BEFORE = (
+# The second by leaving out `start_run_workers_warm`.
+MEASURED_ONCE = (
     "before run workers were forks and gave memory back: private 152 MB with 1,000 records, 180 MB with 50,000",
     "where they are no forks, as under other launchers, imports are shared with no other: 143 MB and 163 MB",
 )
@@ -67,7 +67,7 @@ class WaitingFigures:
             f"calls a minute, each run, first {self.seconds:g} s: {calls}",
             f"calls a minute, sensors: {sensors}",
             f"CPU seconds a minute, each run: {self.cpu_per_minute:.2f}",
-            *BEFORE,
+            *MEASURED_ONCE,
         ]
 
 

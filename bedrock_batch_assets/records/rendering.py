@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -292,18 +291,6 @@ def _each_slice(work: Callable[[int, int], None], row_count: int, first_row: int
 def _record_ids(rows: npt.NDArray[np.int64]) -> pa.StringArray:
     digits = np.empty((len(rows), ID_BYTES), dtype=np.uint8)
     digits[:, 0] = ord("r")
-    four_digits = _four_digits()
-    # Four digits at a time, from a table: dividing by every power of ten costs several times as much (measured).
-    for end in range(ID_BYTES, 1, -4):
-        start = max(end - 4, 1)
-        group = rows // 10 ** (ID_BYTES - end) % 10_000
-        digits[:, start:end] = four_digits[group].view(np.uint8).reshape(-1, 4)[:, start - end :]
+    digits[:, 1:] = rows[:, None] // _POWERS_OF_TEN % 10 + ord("0")
     offsets = np.arange(0, ID_BYTES * (len(rows) + 1), ID_BYTES, dtype=np.int32)
     return pa.StringArray.from_buffers(len(rows), pa.py_buffer(offsets), pa.py_buffer(digits))
-
-
-@cache
-def _four_digits() -> npt.NDArray[np.uint32]:
-    """The characters 0000, 0001, and so on to 9999, each in one number."""
-    characters = np.arange(10_000)[:, np.newaxis] // _POWERS_OF_TEN[-4:] % 10 + ord("0")
-    return characters.astype(np.uint8).view(np.uint32).reshape(-1)
