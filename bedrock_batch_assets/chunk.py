@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from bedrock_batch_assets.records.rendering import RecordRenderer
+    from bedrock_batch_assets.storage.encoded_rows import EncodedRows
 
 
 @dataclass(frozen=True)
@@ -65,3 +66,10 @@ class Chunk:
 
         with self.storage.objects.open_reader(self.batch.rows_key) as file:
             yield from read_rows(file, self.entry.first_row, self.entry.row_count, columns=columns)
+
+    def encoded_rows(self) -> "Iterator[EncodedRows | pa.RecordBatch]":
+        """The chunk's input rows, in order, as they are stored where they are whole row groups."""
+        from bedrock_batch_assets.storage.tables import read_encoded_rows
+
+        with self.storage.objects.open_reader(self.batch.rows_key) as file:
+            yield from read_encoded_rows(file, self.entry.first_row, self.entry.row_count)

@@ -125,24 +125,23 @@ def _join(folder: Path, processor: BaseProcessor) -> float:
     import pyarrow.parquet as pq
 
     from bedrock_batch_assets.assets.result_parts import READ_AHEAD_BYTES
-    from bedrock_batch_assets.records.ahead import BatchesAhead
+    from bedrock_batch_assets.records.ahead import RowsAhead
     from bedrock_batch_assets.records.joining import OutputJoin
     from bedrock_batch_assets.records.rendering import RecordRenderer
     from bedrock_batch_assets.request import OutputFormat
-    from bedrock_batch_assets.storage.part_file import PartFile
-    from bedrock_batch_assets.storage.tables import read_rows
+    from bedrock_batch_assets.storage.part_file import PartFile, write_joined
+    from bedrock_batch_assets.storage.tables import read_encoded_rows
 
     start = time.perf_counter()
     table = folder / "table.parquet"
     template = PROMPT_TEMPLATE if processor.kind == "text" else None
     renderer = RecordRenderer(processor, template, pq.read_schema(table))
     join = OutputJoin(renderer, 0, pq.read_metadata(table).num_rows)
-    rows_ahead = BatchesAhead(read_rows(table), READ_AHEAD_BYTES)
+    rows_ahead = RowsAhead(read_encoded_rows(table), READ_AHEAD_BYTES)
     with join, rows_ahead, (folder / "outputs.jsonl.out").open("rb") as lines:
         join.add_outputs(lines)
         with PartFile(folder / "result", OutputFormat.parquet) as part:
-            for rows in rows_ahead:
-                part.write(join.join(rows))
+            write_joined(part, join, rows_ahead)
     seconds = time.perf_counter() - start
     if join.summary.ok != join.summary.rows:
         raise AssertionError(f"not every row has its answer: {join.summary}")

@@ -16,6 +16,7 @@ from bedrock_batch_assets.chunk import Chunk
 from bedrock_batch_assets.errors import BatchError
 from bedrock_batch_assets.partitions import CROSSING, chunks
 from bedrock_batch_assets.processors.registry import Processors
+from bedrock_batch_assets.request import OutputFormat
 from bedrock_batch_assets.storage.manifests import JobCounts, OutputsManifest, PartSummary
 from bedrock_batch_assets.storage.resource import BatchStorage
 
@@ -65,29 +66,38 @@ def result_parts(
 
 def _join(chunk: Chunk, outputs: OutputsManifest, key: str) -> tuple[PartSummary, list[dict[str, Any]]]:
     """Join the answers to the chunk's rows and store the part at `key`. Returns its account and its first rows."""
-    from bedrock_batch_assets.records.ahead import BatchesAhead
+    from bedrock_batch_assets.records.ahead import RowsAhead
     from bedrock_batch_assets.records.joining import OutputJoin
-    from bedrock_batch_assets.records.preview import preview_rows
-    from bedrock_batch_assets.storage.part_file import PartFile
+    from bedrock_batch_assets.storage.part_file import PartFile, read_head, write_joined
 
     storage = chunk.storage
-    head: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        rows = chunk.encoded_rows() if _may_stay_encoded(chunk, outputs) else chunk.rows()
         # They come in while the answers are parsed, which keeps one core busy.
-        rows_ahead = stack.enter_context(BatchesAhead(chunk.rows(), READ_AHEAD_BYTES))
+        rows_ahead = stack.enter_context(RowsAhead(rows, READ_AHEAD_BYTES))
         join = stack.enter_context(OutputJoin(chunk.renderer, chunk.entry.first_row, chunk.entry.row_count))
         used = _read_outputs(outputs, join, storage)
         path = Path(folder) / "part"
         part = stack.enter_context(PartFile(path, chunk.batch.output_format))
-        for rows in rows_ahead:
-            joined = join.join(rows)
-            head += preview_rows(joined.slice(0, PREVIEW_ROWS - len(head)))
-            part.write(joined)
+        write_joined(part, join, rows_ahead)
         stack.close()
+        with path.open("rb") as file:
+            head = read_head(file, chunk.batch.output_format, PREVIEW_ROWS)
         summary = PartSummary(version=chunk.entry.version, **asdict(join.summary), **used)
         # The account travels with the part, so that the two cannot disagree.
         storage.objects.upload_file(path, key, metadata={"summary": msgspec.json.encode(summary).decode()})
     return summary, head
+
+
+def _may_stay_encoded(chunk: Chunk, outputs: OutputsManifest) -> bool:
+    """Whether nobody has to look at the rows: all of them were sent."""
+    rendered = chunk.storage.find_chunk_manifest(chunk.key)
+    return (
+        chunk.batch.output_format is OutputFormat.parquet
+        and rendered is not None
+        and rendered.digest == outputs.digest
+        and rendered.skipped == 0
+    )
 
 
 def _read_outputs(outputs: OutputsManifest, join: "OutputJoin", storage: BatchStorage) -> dict[str, int]:

@@ -6,10 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from typing import Generic, Protocol, Self, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -51,18 +48,30 @@ def mapped_ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> I
         pool.shutdown(cancel_futures=True)
 
 
-class BatchesAhead:
-    """Arrow batches that a thread reads ahead from the beginning of a `with` block on, while its owner does other work.
+class Rows(Protocol):
+    """Some rows, decoded or not."""
+
+    @property
+    def nbytes(self) -> int:
+        """Their size in memory."""
+        ...
+
+
+SomeRows = TypeVar("SomeRows", bound=Rows)
+
+
+class RowsAhead(Generic[SomeRows]):
+    """Rows that a thread reads ahead from the beginning of a `with` block on, while its owner does other work.
 
     Args:
         batches: From where; iterated, and closed, in that thread alone.
         max_bytes: The thread pauses while so much is read and not yet taken.
     """
 
-    def __init__(self, batches: "Iterable[pa.RecordBatch]", max_bytes: int) -> None:
+    def __init__(self, batches: Iterable[SomeRows], max_bytes: int) -> None:
         self._batches = batches
         self._max_bytes = max_bytes
-        self._read: deque[pa.RecordBatch] = deque()
+        self._read: deque[SomeRows] = deque()
         self._bytes = 0
         self._error: BaseException | None = None
         self._is_over = False
@@ -82,7 +91,7 @@ class BatchesAhead:
             self._changed.notify_all()
         self._thread.join()
 
-    def __iter__(self) -> "Iterator[pa.RecordBatch]":
+    def __iter__(self) -> Iterator[SomeRows]:
         """The batches, in order; once.
 
         Raises:

@@ -117,7 +117,7 @@ class OutputJoin:
             first_row: Index of the chunk's first row in the whole batch.
             row_count: Number of the chunk's rows.
         """
-        self._renderer = renderer
+        self.renderer = renderer
         self._reader = BlockReader(renderer.processor)
         self._is_text = renderer.processor.kind == "text"
         self._first_row = first_row
@@ -256,17 +256,32 @@ class OutputJoin:
 
         Raises:
             RequestError: The input has a column that the join adds.
+            ValueError: As for `answers`.
+        """
+        schema = joined_schema(batch.schema, self.renderer)
+        skipped = self.renderer.skipped_rows(batch, self._next_row)
+        return pa.RecordBatch.from_arrays(
+            [*batch.columns, *self.answers(batch.num_rows, skipped).columns], schema=schema
+        )
+
+    def answers(self, row_count: int, skipped: Iterable[tuple[int, str]] = ()) -> pa.RecordBatch:
+        """The answers' columns alone, for the next rows of the chunk.
+
+        Args:
+            row_count: How many.
+            skipped: Which of these rows were not sent, and why, see `RecordRenderer.skipped_rows`.
+
+        Raises:
             ValueError: There are more rows than the chunk has, or their answers are larger than 2 GiB together, which
                 is what an Arrow string column holds.
         """
         start = self._next_row - self._first_row
-        stop = start + batch.num_rows
+        stop = start + row_count
         if stop > self._row_count:
             raise ValueError(f"row {self._first_row + stop - 1} is not in the chunk of {self._row_count} rows")
-        schema = joined_schema(batch.schema, self._renderer)
-        if (size := int(self._lengths[start:stop].sum())) > _MAX_BYTES:
-            raise ValueError(f"the answers of {batch.num_rows} rows have {size} bytes: join fewer at a time")
-        errors = self._settle(batch, start, stop)
+        if (size := self.answer_bytes(row_count)) > _MAX_BYTES:
+            raise ValueError(f"the answers of {row_count} rows have {size} bytes: join fewer at a time")
+        errors = self._settle(start, stop, skipped)
         status = self._status[start:stop]
         for name, count in zip(_STATUSES, np.bincount(status, minlength=len(_STATUSES)).tolist(), strict=True):
             self._counts[name] += count
@@ -280,8 +295,13 @@ class OutputJoin:
             self._token_column("output_tokens", self._output_tokens[start:stop]),
             string_column(contents, lengths, empty_is_null=True) if self._is_text else _vectors(contents, lengths),
         ]
-        self._next_row += batch.num_rows
-        return pa.RecordBatch.from_arrays([*batch.columns, *columns], schema=schema)
+        self._next_row += row_count
+        return pa.RecordBatch.from_arrays(columns, schema=pa.schema(_added_fields(self.renderer)))
+
+    def answer_bytes(self, row_count: int) -> int:
+        """The size of the answers to the next rows."""
+        start = self._next_row - self._first_row
+        return int(self._lengths[start : start + row_count].sum())
 
     @property
     def summary(self) -> JoinSummary:
@@ -290,13 +310,13 @@ class OutputJoin:
         rows = sum(counts[status] for status in _STATUSES)
         return JoinSummary(rows=rows, **counts)
 
-    def _settle(self, batch: pa.RecordBatch, start: int, stop: int) -> list[bytes]:
+    def _settle(self, start: int, stop: int, skipped: Iterable[tuple[int, str]]) -> list[bytes]:
         """Mark the skipped rows. Returns why a row has no answer, for every row that has none."""
         errors = [b""] * (stop - start)
         missing = MISSING_REASON.encode()
         for index in np.flatnonzero(self._status[start:stop] <= _ERROR).tolist():
             errors[index] = self._errors.get(start + index, missing)
-        for row, reason in self._renderer.skipped_rows(batch, self._first_row + start):
+        for row, reason in skipped:
             slot = row - self._first_row
             # It was never sent, so a line with its id is not about it.
             self._counts["unknown_record_ids"] += int(self._lines[slot])
@@ -322,12 +342,15 @@ def joined_schema(schema: pa.Schema, renderer: RecordRenderer) -> pa.Schema:
     Raises:
         RequestError: The input has a column that the join adds.
     """
-    answer = RESPONSE_FIELD if renderer.processor.kind == "text" else EMBEDDING_FIELD
-    added = [*_STATUS_FIELDS, answer]
+    added = _added_fields(renderer)
     for field in added:
         if field.name in schema.names:
             raise RequestError(f"The input has a column {field.name!r}, which the result adds: rename the input's.")
     return pa.schema([*schema, *added])
+
+
+def _added_fields(renderer: RecordRenderer) -> list[pa.Field]:
+    return [*_STATUS_FIELDS, RESPONSE_FIELD if renderer.processor.kind == "text" else EMBEDDING_FIELD]
 
 
 def _total(tokens: npt.NDArray[np.int64]) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-from bedrock_batch_assets.records.ahead import BatchesAhead, mapped_ahead
+from bedrock_batch_assets.records.ahead import RowsAhead, mapped_ahead
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -61,7 +61,7 @@ def write_records(renderer: Renderer, batches: Iterable[pa.RecordBatch], first_r
     digest = hashlib.sha256()
     records = skipped = size = 0
     first_record = b""
-    with BatchesAhead(batches, _READ_AHEAD_BYTES) as rows:
+    with RowsAhead(batches, _READ_AHEAD_BYTES) as rows:
         for _, rendered in rendered_ahead(renderer, rows, first_row):
             for piece in rendered.pieces:
                 digest.update(piece)

@@ -1,10 +1,11 @@
-"""One file of the result table, in the batch's output format."""
+"""One part of the result table: a local file in the batch's output format."""
 
 import csv
 import io
 import itertools
-import json
+import os
 from collections import deque
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -15,24 +16,36 @@ from bedrock_batch_assets.request import OutputFormat
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from bedrock_batch_assets.records.joining import OutputJoin
+    from bedrock_batch_assets.storage.encoded_rows import EncodedRows
+    from bedrock_batch_assets.storage.part_formats import PartRows
 
-# Batches differ in length: with one alone, both sides would wait for each other by turns (measured).
+# Batches differ in length: with fewer on their way, makers and writers would wait for each other by turns (measured).
 _WAITING_BATCHES = 3
-_SHORT_BYTES = 64
+# More would wait for the one that makes the batches.
+_MAX_ENCODERS = 4
+# Larger ones are encoded by the thread that writes them: fresh memory for megabytes costs more than is won (measured).
+_MOST_BYTES_AHEAD = 8 << 20
+# Several row groups are on their way at a time, each with its answers in memory.
+_MOST_ANSWER_BYTES = 16 << 20
 
 
 class PartFile:
-    """Writes record batches to a local Parquet or CSV file, on a thread of its own.
+    """Writes rows to a local Parquet or CSV file: encoded and written on other threads, while the caller makes more.
 
     A context manager; once it is left the file is whole, or, where something went wrong, not there. CSV holds lists and
     structs as JSON, since it has no types of its own, and nulls as empty cells.
     """
 
     def __init__(self, path: Path, output_format: OutputFormat) -> None:
+        from bedrock_batch_assets.storage.part_formats import part_format
+
         self._path = path
-        self._format = output_format
-        self._writer: Any = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="part")
+        self._file = path.open("wb")
+        self._format = part_format(output_format, self._file)
+        encoders = min(os.cpu_count() or 1, _MAX_ENCODERS)
+        self._encoders = ThreadPoolExecutor(encoders, thread_name_prefix="part-encoder")
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="part-writer")
         self._waiting: deque[Future[None]] = deque()
 
     def __enter__(self) -> Self:
@@ -41,83 +54,67 @@ class PartFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._thread.shutdown()
         whole = False
         try:
-            if self._writer is not None:
-                self._writer.close()
             if error is None:
-                for written in self._waiting:
-                    written.result()
+                self._wait_for_all_but(0)
+                self._format.finish()
+                self._file.flush()
                 whole = True
         finally:
+            self._encoders.shutdown(cancel_futures=True)
+            self._writer.shutdown(cancel_futures=True)
+            self._file.close()
             if not whole:
-                # With its footer, which closing writes, it would look as if it were.
+                # With its footer it would look as if it were; without, nobody could read it.
                 self._path.unlink(missing_ok=True)
 
     def write(self, batch: "pa.RecordBatch") -> None:
-        """Append rows, while the caller makes the next ones. All batches of a file have one schema."""
-        self._waiting.append(self._thread.submit(self._write, batch))
-        if len(self._waiting) > _WAITING_BATCHES:
+        """Append rows. All batches of a file have one schema."""
+        self._append(self._format.rows(batch), batch.nbytes)
+
+    def write_beside(self, rows: "EncodedRows", batch: "pa.RecordBatch") -> None:
+        """Append rows that are encoded already, with the columns of `batch` beside their own. For Parquet alone."""
+        self._append(self._format.rows(batch, [rows]), batch.nbytes)
+
+    def _append(self, rows: "PartRows", size: int) -> None:
+        ahead = self._encoders.submit(rows.encoded) if size <= _MOST_BYTES_AHEAD else None
+        self._waiting.append(self._writer.submit(_write, rows, ahead))
+        self._wait_for_all_but(_WAITING_BATCHES)
+
+    def _wait_for_all_but(self, count: int) -> None:
+        while len(self._waiting) > count:
             self._waiting.popleft().result()
 
-    def _write(self, batch: "pa.RecordBatch") -> None:
-        if self._format is OutputFormat.csv:
-            batch = _flat(batch)
-        if self._writer is None:
-            self._writer = self._open(batch)
-        self._writer.write_batch(batch)
 
-    def _open(self, batch: "pa.RecordBatch") -> Any:
-        if self._format is OutputFormat.csv:
-            import pyarrow.csv
-
-            return pyarrow.csv.CSVWriter(self._path, batch.schema)
-        import pyarrow.parquet
-
-        columns = _plain_columns(batch)
-        return pyarrow.parquet.ParquetWriter(
-            self._path,
-            batch.schema,
-            use_dictionary=_repetitive(columns),
-            write_statistics=_short(columns),
-            compression="snappy",
-        )
+def _write(rows: "PartRows", ahead: "Future[PartRows] | None") -> None:
+    (rows if ahead is None else ahead.result()).write()
 
 
-def _plain_columns(batch: "pa.RecordBatch") -> dict[str, "pa.Array"]:
-    """The columns that Parquet knows by their own names: nested ones have others."""
-    import pyarrow as pa
+def write_joined(part: PartFile, join: "OutputJoin", rows: "Iterable[EncodedRows | pa.RecordBatch]") -> None:
+    """Append a chunk's rows with their answers. What is encoded stays so, unless its answers are many bytes.
 
-    names = [field.name for field in batch.schema if not pa.types.is_nested(field.type)]
-    return {name: batch.column(name) for name in names if batch.schema.names.count(name) == 1}
+    Args:
+        part: The file.
+        join: With all outputs added.
+        rows: The chunk's rows, in order. Nobody looks for skipped rows among those that are encoded: none may be.
 
-
-def _repetitive(columns: dict[str, "pa.Array"]) -> list[str]:
-    """The columns that a dictionary makes smaller, by their first rows.
-
-    Parquet would try it with every column, which costs texts and vectors more than all else (measured).
+    Raises:
+        RequestError: The input has a column that the join adds.
     """
-    import pyarrow.compute as pc
+    from bedrock_batch_assets.records.joining import joined_schema
+    from bedrock_batch_assets.storage.encoded_rows import EncodedRows
+    from bedrock_batch_assets.storage.tables import read_rows
 
-    return [name for name, values in columns.items() if _distinct(pc.unique, values) * 4 <= len(values)]
-
-
-def _short(columns: dict[str, "pa.Array"]) -> list[str]:
-    """The columns whose least and greatest values are worth noting, for readers that skip by them.
-
-    Nobody looks for prompts and vectors between two others, and to compare them costs a tenth of writing (measured).
-    """
-    return [name for name, values in columns.items() if values.nbytes <= _SHORT_BYTES * len(values)]
-
-
-def _distinct(unique: Any, values: "pa.Array") -> int:
-    import pyarrow as pa
-
-    try:
-        return len(unique(values))
-    except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
-        return len(values)
+    for some in rows:
+        if not isinstance(some, EncodedRows):
+            part.write(join.join(some))
+        elif join.answer_bytes(some.row_count) > _MOST_ANSWER_BYTES:
+            for batch in read_rows(some.decoded()):
+                part.write(join.join(batch))
+        else:
+            joined_schema(some.schema, join.renderer)
+            part.write_beside(some, join.answers(some.row_count))
 
 
 def parquet_row_count(file: BinaryIO) -> int | None:
@@ -145,28 +142,3 @@ def read_head(file: BinaryIO, output_format: OutputFormat, count: int) -> list[d
     from bedrock_batch_assets.storage.tables import read_rows
 
     return preview_rows(next(read_rows(file, batch_rows=count)))
-
-
-def _flat(batch: "pa.RecordBatch") -> "pa.RecordBatch":
-    import pyarrow as pa
-
-    from bedrock_batch_assets.records.preview import python_value
-    from bedrock_batch_assets.records.string_columns import strings_of
-
-    def values_of(column: "pa.Array") -> list[Any]:
-        try:
-            values: list[Any] = column.to_pylist()
-        except (ValueError, OverflowError):
-            values = [python_value(value) for value in column]
-        return values
-
-    def as_json(value: Any) -> bytes:
-        return b"" if value is None else json.dumps(value, default=str).encode()
-
-    columns = [
-        strings_of([as_json(value) for value in values_of(column)], empty_is_null=True)
-        if pa.types.is_nested(column.type)
-        else column
-        for column in batch.columns
-    ]
-    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)

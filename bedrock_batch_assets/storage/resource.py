@@ -88,6 +88,13 @@ class BatchStorage(AwsConnection):
         """
         return self._read(self.layout.chunk_manifest(chunk), ChunkManifest, f"jsonl_chunks for chunk {chunk}")
 
+    def find_chunk_manifest(self, chunk: str) -> ChunkManifest | None:
+        """What was rendered for the chunk, or None where nothing was."""
+        try:
+            return self.chunk_manifest(chunk)
+        except NotMaterializedError:
+            return None
+
     def outputs_manifest(self, chunk: str) -> OutputsManifest:
         """Where the chunk's answers are.
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
 import pyarrow as pa  # noqa: TID253 - imported by those alone who read or write tables
 import pyarrow.parquet as pq  # noqa: TID253
+
+from bedrock_batch_assets.storage.encoded_rows import EncodedRows, is_arrows_own, row_group_place
+from bedrock_batch_assets.storage.writer_options import writer_options
 
 # A row group is what a chunk's run reads at least: near a chunk's usual size, but neither so small that the footer
 # grows large, nor so large that a run needs much memory.
@@ -17,6 +22,7 @@ _MAX_GROUP_ROWS = 10_000
 _MAX_GROUP_BYTES = 64 << 20
 # Several batches are in memory at a time, on their way through a run.
 _BATCH_BYTES = 8 << 20
+_BATCH_ROWS = 4_096
 
 
 class TableWriter:
@@ -32,8 +38,8 @@ class TableWriter:
         """
         self._group_rows = max(_MIN_GROUP_ROWS, min(rows_per_chunk, _MAX_GROUP_ROWS))
         self._schema = schema
-        # The page index and statistics would be for filters, which nobody uses here.
-        self._writer = pq.ParquetWriter(path, schema, compression="zstd", compression_level=1, write_statistics=False)
+        self._path = path
+        self._writer: pq.ParquetWriter | None = None
         self._waiting: list[pa.RecordBatch] = []
         self._rows = 0
         self._bytes = 0
@@ -55,7 +61,7 @@ class TableWriter:
     def close(self) -> None:
         """Write what is left, and the footer."""
         self._flush()
-        self._writer.close()
+        self._open().close()
 
     def __enter__(self) -> Self:
         return self
@@ -65,15 +71,23 @@ class TableWriter:
     ) -> None:
         if error is None:
             self.close()
-        else:
+        elif self._writer is not None:
             self._writer.close()
 
     def _flush(self) -> None:
         if self._waiting:
             table = pa.Table.from_batches(self._waiting, schema=self._schema)
-            self._writer.write_table(table, row_group_size=len(table))
+            self._open().write_table(table, row_group_size=len(table))
         self._waiting = []
         self._rows = self._bytes = 0
+
+    def _open(self) -> pq.ParquetWriter:
+        if self._writer is None:
+            options = writer_options(self._waiting[0]) if self._waiting else {}
+            self._writer = pq.ParquetWriter(
+                self._path, self._schema, compression="zstd", compression_level=1, **options
+            )
+        return self._writer
 
 
 def read_rows(
@@ -82,7 +96,7 @@ def read_rows(
     row_count: int | None = None,
     *,
     columns: Sequence[str] | None = None,
-    batch_rows: int = 4_096,
+    batch_rows: int = _BATCH_ROWS,
 ) -> Iterator[pa.RecordBatch]:
     """Read a range of rows, and no row group outside of it.
 
@@ -98,23 +112,80 @@ def read_rows(
         IndexError: The file has not so many rows.
     """
     with pq.ParquetFile(file, pre_buffer=True) as table:
-        stop = table.metadata.num_rows if row_count is None else first_row + row_count
-        if not 0 <= first_row <= stop <= table.metadata.num_rows:
-            raise IndexError(f"rows {first_row} to {stop} of a table of {table.metadata.num_rows}")
-        group_start = 0
-        for index in range(table.num_row_groups):
-            group_stop = group_start + table.metadata.row_group(index).num_rows
-            if group_start < stop and first_row < group_stop:
-                row = group_start
-                group = table.metadata.row_group(index)
-                fitting = _BATCH_BYTES * group.num_rows // max(_size(group, columns), 1)
-                size = max(1, min(batch_rows, fitting))
-                for batch in table.iter_batches(size, row_groups=[index], columns=columns):
-                    low, high = max(first_row - row, 0), min(stop - row, batch.num_rows)
-                    if low < high:
-                        yield batch.slice(low, high - low)
-                    row += batch.num_rows
-            group_start = group_stop
+        for piece in _pieces(table.metadata, first_row, row_count):
+            yield from _decoded(table, piece, columns, batch_rows)
+
+
+def read_encoded_rows(
+    file: BinaryIO | Path, first_row: int = 0, row_count: int | None = None
+) -> Iterator[EncodedRows | pa.RecordBatch]:
+    """Read a range of rows, and decode only those of row groups that are not in it as a whole.
+
+    Args:
+        file: As for `read_rows`.
+        first_row: As for `read_rows`.
+        row_count: As for `read_rows`.
+
+    Raises:
+        IndexError: The file has not so many rows.
+    """
+    with ExitStack() as stack:
+        if isinstance(file, Path):
+            file = stack.enter_context(file.open("rb"))
+        table = stack.enter_context(pq.ParquetFile(file, pre_buffer=True))
+        may_stay_encoded = is_arrows_own(table)
+        for piece in _pieces(table.metadata, first_row, row_count):
+            place = row_group_place(table.metadata, piece.group) if may_stay_encoded and piece.is_whole else None
+            if place is None:
+                yield from _decoded(table, piece, None, _BATCH_ROWS)
+            else:
+                file.seek(place.start)
+                data = file.read(place.size)
+                if len(data) < place.size:
+                    raise EOFError(f"row group {piece.group} ends after {len(data)} of {place.size} bytes")
+                yield EncodedRows(table.schema_arrow, piece.stop, place, data)
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Rows `start` to `stop` of row group number `group`."""
+
+    group: int
+    start: int
+    stop: int
+    is_whole: bool
+
+
+def _pieces(metadata: pq.FileMetaData, first_row: int, row_count: int | None) -> Iterator[_Piece]:
+    """The row groups that a range of rows is in, and what it has of them.
+
+    Raises:
+        IndexError: The file has not so many rows.
+    """
+    stop = metadata.num_rows if row_count is None else first_row + row_count
+    if not 0 <= first_row <= stop <= metadata.num_rows:
+        raise IndexError(f"rows {first_row} to {stop} of a table of {metadata.num_rows}")
+    group_start = 0
+    for index in range(metadata.num_row_groups):
+        group_rows = metadata.row_group(index).num_rows
+        low, high = max(first_row - group_start, 0), min(stop - group_start, group_rows)
+        if low < high:
+            yield _Piece(index, low, high, high - low == group_rows)
+        group_start += group_rows
+
+
+def _decoded(
+    table: pq.ParquetFile, piece: _Piece, columns: Sequence[str] | None, batch_rows: int
+) -> Iterator[pa.RecordBatch]:
+    group = table.metadata.row_group(piece.group)
+    fitting = _BATCH_BYTES * group.num_rows // max(_size(group, columns), 1)
+    size = max(1, min(batch_rows, fitting))
+    row = 0
+    for batch in table.iter_batches(size, row_groups=[piece.group], columns=columns):
+        low, high = max(piece.start - row, 0), min(piece.stop - row, batch.num_rows)
+        if low < high:
+            yield batch.slice(low, high - low)
+        row += batch.num_rows
 
 
 def _size(group: pq.RowGroupMetaData, columns: Sequence[str] | None) -> int:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 import pyarrow as pa
 import pytest
 
-from bedrock_batch_assets.records.ahead import BatchesAhead, mapped_ahead
+from bedrock_batch_assets.records.ahead import RowsAhead, mapped_ahead
 
 
 def own_threads() -> list[threading.Thread]:
@@ -113,7 +113,7 @@ def test_batches_come_in_order_and_no_further_ahead_than_their_bytes() -> None:
             taken.append(number)
             yield batch
 
-    with BatchesAhead(source(), max_bytes=3 * 800) as batches:
+    with RowsAhead(source(), max_bytes=3 * 800) as batches:
         rest = iter(batches)
         assert first_values([next(rest)]) == [0]
         # One is taken, three fill what there is room for, and one more may be on its way.
@@ -128,7 +128,7 @@ def test_what_reading_raises_comes_after_the_batches_before_it() -> None:
         yield from numbered(2)
         raise ValueError("broken file")
 
-    with BatchesAhead(source(), max_bytes=10**6) as batches:
+    with RowsAhead(source(), max_bytes=10**6) as batches:
         rest = iter(batches)
         assert first_values([next(rest), next(rest)]) == [0, 1]
         with pytest.raises(ValueError, match="broken file"):
@@ -145,7 +145,7 @@ def test_a_reader_that_is_left_early_is_closed() -> None:
         finally:
             closed.set()
 
-    with BatchesAhead(source(), max_bytes=1):
+    with RowsAhead(source(), max_bytes=1):
         pass
     assert closed.is_set()
     assert not [thread for thread in threading.enumerate() if thread.name == "batches"]

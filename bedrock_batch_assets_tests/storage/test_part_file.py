@@ -2,13 +2,16 @@
 
 import threading
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from bedrock_batch_assets.request import OutputFormat
+from bedrock_batch_assets.storage import part_formats
 from bedrock_batch_assets.storage.part_file import PartFile, read_head
+from bedrock_batch_assets.storage.part_formats import PartFormat, PartRows, part_format
 from bedrock_batch_assets_tests.storage.arrow_columns import typed_columns
 
 ROWS = [{"a": f"row {index}\nwith a break", "n": index} for index in range(8)]
@@ -74,27 +77,43 @@ def test_long_texts_and_vectors_have_no_statistics(tmp_path: Path) -> None:
     assert [group.column(place).is_stats_set for place in range(4)] == [True, True, False, False]
 
 
-@pytest.mark.parametrize("batches_before", [0, 1, 2])
-@pytest.mark.parametrize("last", [True, False])
+@pytest.mark.parametrize("batches_before", [0, 1, 2, 9])
+@pytest.mark.parametrize("batches_after", [0, 1, 9])
+@pytest.mark.parametrize("step", ["encoded", "write"])
 @pytest.mark.parametrize("output_format", list(OutputFormat))
-def test_what_the_thread_cannot_write_comes_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output_format: OutputFormat, last: bool, batches_before: int
+def test_what_a_thread_cannot_encode_or_write_comes_out(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    output_format: OutputFormat,
+    step: str,
+    batches_after: int,
+    batches_before: int,
 ) -> None:
-    """At the next batch or at the end; and there is no file that would look whole, nor a thread."""
+    """At a later batch or at the end; and there is no file that would look whole, nor a thread."""
     path = tmp_path / "part"
     good, bad = (pa.RecordBatch.from_pydict({"a": [number]}) for number in range(2))
-    write_batch = PartFile._write
 
-    def write_or_fail(part: PartFile, batch: pa.RecordBatch) -> None:
-        if batch is bad:
-            raise OSError("no space left")
-        write_batch(part, batch)
+    def fail(_: PartRows) -> NoReturn:
+        raise OSError("no space left")
 
-    monkeypatch.setattr(PartFile, "_write", write_or_fail)
+    def part_format_that_fails(*arguments: Any) -> PartFormat:
+        made = part_format(*arguments)
+        rows = made.rows
+
+        def rows_that_fail(batch: pa.RecordBatch) -> PartRows:
+            found = rows(batch)
+            if batch is bad:
+                found = type("Bad", (), {"encoded": lambda self: self, "write": found.write, step: fail})()
+            return found
+
+        monkeypatch.setattr(made, "rows", rows_that_fail)
+        return made
+
+    monkeypatch.setattr(part_formats, "part_format", part_format_that_fails)
 
     def write() -> None:
         with PartFile(path, output_format) as part:
-            for batch in [good] * batches_before + [bad] + [good] * (not last):
+            for batch in [good] * batches_before + [bad] + [good] * batches_after:
                 part.write(batch)
 
     with pytest.raises(OSError, match="no space left"):
