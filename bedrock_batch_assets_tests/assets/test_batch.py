@@ -5,8 +5,13 @@ import random
 from collections.abc import Iterator
 
 import dagster as dg
+import msgspec
+import pyarrow as pa
 import pytest
 
+from bedrock_batch_assets.assets.result_parts import result_parts
+from bedrock_batch_assets.records.joining import OutputJoin
+from bedrock_batch_assets.request import OutputFormat
 from bedrock_batch_assets_tests.local_aws_fixture import LocalAws
 from bedrock_batch_assets_tests.platform_parts import HAIKU, TITAN, Bench
 
@@ -46,6 +51,50 @@ def test_every_row_comes_out_once_in_order_with_its_columns_unchanged(bench: Ben
     for row, source in zip(table, rows, strict=True):
         assert row["record_status"] == ("ok" if source[0].strip() else "skipped")
         assert (row["response"] is None) == (not source[0].strip())
+
+
+@pytest.mark.parametrize("empty_row", [None, 150])
+def test_rows_are_decoded_only_to_find_skipped_ones(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, empty_row: int | None
+) -> None:
+    """A chunk of whole row groups goes from the stored table into its part as it is; not so if a row was not sent."""
+    rows = [[f"topic {index}" if index != empty_row else " ", f"{index:06d}"] for index in range(1_200)]
+    uri = bench.put_csv("inputs/t.csv", ["topic", "id"], rows)
+    decoded: list[int] = []
+    join = OutputJoin.join
+
+    def noting(self: OutputJoin, batch: pa.RecordBatch) -> pa.RecordBatch:
+        decoded.append(batch.num_rows)
+        return join(self, batch)
+
+    monkeypatch.setattr(OutputJoin, "join", noting)
+    bench.run("jokes", s3_uri=uri, model_id=HAIKU, prompt_id="joke_about_topic", max_records_per_job=1_200)
+    assert sum(decoded) == (0 if empty_row is None else 1_200)
+    table = bench.read_table("jokes")
+    assert [[row["topic"], row["id"]] for row in table] == rows
+    assert [row["record_status"] for row in table] == [
+        "skipped" if index == empty_row else "ok" for index in range(1_200)
+    ]
+
+
+def test_what_is_known_of_another_rendering_says_nothing_of_skipped_rows(bench: Bench) -> None:
+    """Where the records of the chunk are not those that the answers are of, every row is looked at."""
+    rows = [[f"topic {index}" if index else ""] for index in range(1_000)]
+    request = {"model_id": HAIKU, "prompt_id": "joke_about_topic", "max_records_per_job": 1_000}
+    bench.run("jokes", s3_uri=bench.put_csv("inputs/t.csv", ["topic"], rows), **request)
+    key = bench.storage.layout.chunk_manifest("jokes-00000")
+    manifest = bench.storage.chunk_manifest("jokes-00000")
+    for other in (msgspec.structs.replace(manifest, digest="another", skipped=0), None):
+        if other is None:
+            bench.storage.objects.delete([key])
+        else:
+            bench.storage.write_manifest(key, other)
+        assert bench.materialize([result_parts], "jokes-00000").success
+        summary = bench.storage.part_summary(
+            bench.storage.layout.staged_part("jokes", 0, manifest.version, OutputFormat.parquet)
+        )
+        assert summary is not None
+        assert (summary.ok, summary.skipped, summary.missing) == (999, 1, 0)
 
 
 def test_every_record_is_paid_once_and_asking_again_pays_nothing(bench: Bench) -> None:

@@ -2,12 +2,14 @@ import io
 import random
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from bedrock_batch_assets.storage.encoded_rows import EncodedRows
 from bedrock_batch_assets.storage.objects import ObjectStore
-from bedrock_batch_assets.storage.tables import TableWriter, read_rows
+from bedrock_batch_assets.storage.tables import TableWriter, read_encoded_rows, read_rows
 from bedrock_batch_assets_tests.local_aws_fixture import LocalAws
 from bedrock_batch_assets_tests.storage.arrow_columns import typed_columns
 
@@ -112,6 +114,59 @@ def test_large_columns_that_are_not_read_make_no_short_batches(tmp_path: Path, c
         assert max(batch.num_rows for batch in read_rows(tmp_path / "t.parquet", columns=columns)) < 60
 
 
+@pytest.mark.parametrize(
+    ("first", "count", "encoded"),
+    [
+        (0, ROWS, [1_000, 1_000, 1_000, 500]),
+        (1_000, 1_000, [1_000]),
+        (999, 1_002, [1_000]),
+        (1, 999, []),
+        (500, 3_000, [1_000, 1_000, 500]),
+        (0, 0, []),
+    ],
+)
+def test_whole_row_groups_of_a_range_stay_encoded(tmp_path: Path, first: int, count: int, encoded: list[int]) -> None:
+    """The rows are those of the range, in order; only those of a row group that is not in it as a whole are decoded."""
+    write(tmp_path / "t.parquet", table(), 500)
+    for file in (tmp_path / "t.parquet", io.BytesIO((tmp_path / "t.parquet").read_bytes())):
+        found = list(read_encoded_rows(file, first, count))
+        assert [rows.row_count for rows in found if isinstance(rows, EncodedRows)] == encoded
+        batches = [
+            pa.Table.from_batches(read_rows(rows.decoded()) if isinstance(rows, EncodedRows) else [rows])
+            for rows in found
+        ]
+        assert pa.concat_tables([table().schema.empty_table(), *batches]) == table().slice(first, count)
+
+
+def test_encoded_rows_beyond_the_end_are_an_error(tmp_path: Path) -> None:
+    """As decoded ones are."""
+    write(tmp_path / "t.parquet", table(), 500)
+    with pytest.raises(IndexError, match="rows 3000 to 3501 of a table of 3500"):
+        list(read_encoded_rows(tmp_path / "t.parquet", 3_000, 501))
+
+
+def test_a_table_of_another_writer_is_decoded(tmp_path: Path) -> None:
+    """Its pages might mean something else below a footer of Arrow's."""
+    with duckdb.connect() as connection:
+        connection.execute(f"COPY (SELECT 1::DECIMAL(9, 2) AS a) TO '{tmp_path / 't.parquet'}' (FORMAT parquet)")
+    [rows] = read_encoded_rows(tmp_path / "t.parquet")
+    assert isinstance(rows, pa.RecordBatch)
+
+
+def test_a_file_that_is_cut_off_while_it_is_read_is_an_error(tmp_path: Path) -> None:
+    """Pages that are too short would move all that comes after them."""
+
+    class Cut(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            is_first_group = self.tell() == len(b"PAR1")
+            found = super().read(size)
+            return found[:-1] if is_first_group else found
+
+    write(tmp_path / "t.parquet", table(), 500)
+    with pytest.raises(EOFError, match="row group 0 ends after"):
+        list(read_encoded_rows(Cut((tmp_path / "t.parquet").read_bytes())))
+
+
 @pytest.mark.parametrize("name", typed_columns())
 def test_types_survive(tmp_path: Path, name: str) -> None:
     """Every type is read back as it was written."""
@@ -120,6 +175,9 @@ def test_types_survive(tmp_path: Path, name: str) -> None:
     found = pa.Table.from_batches(read_rows(tmp_path / "t.parquet"), schema=rows.schema)
     assert found.schema.equals(rows.schema)
     assert found.to_pylist() == rows.to_pylist()
+    for encoded in read_encoded_rows(tmp_path / "t.parquet"):
+        assert isinstance(encoded, EncodedRows)
+        assert encoded.schema.equals(rows.schema)
 
 
 def test_large_rows_come_few_at_a_time(tmp_path: Path) -> None:
