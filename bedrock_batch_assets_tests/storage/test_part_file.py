@@ -42,6 +42,15 @@ def test_csv_holds_lists_as_json_and_nulls_as_nothing(tmp_path: Path) -> None:
     assert head == [{"vector": "[0.5, 1.0]", "text": "x"}, {"vector": "", "text": ""}]
 
 
+def test_csv_has_one_header(tmp_path: Path) -> None:
+    """However many batches there are, and in their order."""
+    path = tmp_path / "part.csv"
+    with PartFile(path, OutputFormat.csv) as part:
+        for number in range(20):
+            part.write(pa.RecordBatch.from_pydict({"n": [number]}))
+    assert path.read_text().split() == ['"n"', *map(str, range(20))]
+
+
 @pytest.mark.parametrize("batch_rows", [1, 2, 5])
 def test_parquet_gives_every_value_back(tmp_path: Path, batch_rows: int) -> None:
     """Columns of all types, nested ones and nulls included, whichever of them are written with a dictionary."""
