@@ -46,6 +46,15 @@ def test_row_groups_follow_the_chunks(tmp_path: Path, rows_per_chunk: int, expec
     assert group_rows(tmp_path / "t.parquet")[0] == expected
 
 
+def test_long_texts_have_neither_statistics_nor_a_dictionary(tmp_path: Path) -> None:
+    """They would cost what nobody gets anything for; short columns have both, where they repeat."""
+    rows = pa.table({"text": [f"{row}" * 100 for row in range(10)], "id": list(range(10)), "day": ["monday"] * 10})
+    write(tmp_path / "t.parquet", rows, 5)
+    group = pq.read_metadata(tmp_path / "t.parquet").row_group(0)
+    assert [group.column(place).is_stats_set for place in range(3)] == [False, True, True]
+    assert [group.column(place).has_dictionary_page for place in range(3)] == [False, False, True]
+
+
 def test_large_rows_make_short_row_groups(tmp_path: Path) -> None:
     """A reader's memory is bounded in bytes too: 100 rows of 2 MB are more than one row group."""
     rows = pa.table({"text": [f"{row:07d}" * 300_000 for row in range(100)]})
