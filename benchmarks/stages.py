@@ -141,7 +141,8 @@ def _join(folder: Path, processor: BaseProcessor) -> float:
     with join, rows_ahead, (folder / "outputs.jsonl.out").open("rb") as lines:
         join.add_outputs(lines)
         with PartFile(folder / "result", OutputFormat.parquet) as part:
-            write_joined(part, join, rows_ahead)
+            # As the chunk's manifest has it, since its records were rendered.
+            write_joined(part, join, rows_ahead, all_sent=True)
     seconds = time.perf_counter() - start
     if join.summary.ok != join.summary.rows:
         raise AssertionError(f"not every row has its answer: {join.summary}")

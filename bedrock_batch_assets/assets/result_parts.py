@@ -72,14 +72,15 @@ def _join(chunk: Chunk, outputs: OutputsManifest, key: str) -> tuple[PartSummary
 
     storage = chunk.storage
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        rows = chunk.encoded_rows() if _may_stay_encoded(chunk, outputs) else chunk.rows()
+        may_stay_encoded = chunk.batch.output_format is OutputFormat.parquet
+        rows = chunk.encoded_rows() if may_stay_encoded else chunk.rows()
         # They come in while the answers are parsed, which keeps one core busy.
         rows_ahead = stack.enter_context(RowsAhead(rows, READ_AHEAD_BYTES))
         join = stack.enter_context(OutputJoin(chunk.renderer, chunk.entry.first_row, chunk.entry.row_count))
         used = _read_outputs(outputs, join, storage)
         path = Path(folder) / "part"
         part = stack.enter_context(PartFile(path, chunk.batch.output_format))
-        write_joined(part, join, rows_ahead)
+        write_joined(part, join, rows_ahead, all_sent=_all_were_sent(chunk, outputs))
         stack.close()
         with path.open("rb") as file:
             head = read_head(file, chunk.batch.output_format, PREVIEW_ROWS)
@@ -89,15 +90,10 @@ def _join(chunk: Chunk, outputs: OutputsManifest, key: str) -> tuple[PartSummary
     return summary, head
 
 
-def _may_stay_encoded(chunk: Chunk, outputs: OutputsManifest) -> bool:
-    """Whether nobody has to look at the rows: all of them were sent."""
+def _all_were_sent(chunk: Chunk, outputs: OutputsManifest) -> bool:
+    """Whether it is known that no row was skipped when the records were rendered that the answers are of."""
     rendered = chunk.storage.find_chunk_manifest(chunk.key)
-    return (
-        chunk.batch.output_format is OutputFormat.parquet
-        and rendered is not None
-        and rendered.digest == outputs.digest
-        and rendered.skipped == 0
-    )
+    return rendered is not None and rendered.digest == outputs.digest and rendered.skipped == 0
 
 
 def _read_outputs(outputs: OutputsManifest, join: "OutputJoin", storage: BatchStorage) -> dict[str, int]:

@@ -107,6 +107,10 @@ class OutputJoin:
 
     Call `add_outputs` for every file, then `join` for every Arrow batch of the chunk's rows, in order. A context
     manager, since it may hold a file.
+
+    Attributes:
+        renderer: The one that the records were rendered with.
+        next_row: Index in the whole batch of the row that comes next.
     """
 
     def __init__(self, renderer: RecordRenderer, first_row: int, row_count: int) -> None:
@@ -122,7 +126,7 @@ class OutputJoin:
         self._is_text = renderer.processor.kind == "text"
         self._first_row = first_row
         self._row_count = row_count
-        self._next_row = first_row
+        self.next_row = first_row
         # One slot per row. The contents are UTF-8 text or float32 numbers, of no length where there is no answer.
         self._spool = Spool()
         self._starts = np.zeros(row_count, np.int64)
@@ -259,7 +263,7 @@ class OutputJoin:
             ValueError: As for `answers`.
         """
         schema = joined_schema(batch.schema, self.renderer)
-        skipped = self.renderer.skipped_rows(batch, self._next_row)
+        skipped = self.renderer.skipped_rows(batch, self.next_row)
         return pa.RecordBatch.from_arrays(
             [*batch.columns, *self.answers(batch.num_rows, skipped).columns], schema=schema
         )
@@ -275,7 +279,7 @@ class OutputJoin:
             ValueError: There are more rows than the chunk has, or their answers are larger than 2 GiB together, which
                 is what an Arrow string column holds.
         """
-        start = self._next_row - self._first_row
+        start = self.next_row - self._first_row
         stop = start + row_count
         if stop > self._row_count:
             raise ValueError(f"row {self._first_row + stop - 1} is not in the chunk of {self._row_count} rows")
@@ -295,12 +299,12 @@ class OutputJoin:
             self._token_column("output_tokens", self._output_tokens[start:stop]),
             string_column(contents, lengths, empty_is_null=True) if self._is_text else _vectors(contents, lengths),
         ]
-        self._next_row += row_count
+        self.next_row += row_count
         return pa.RecordBatch.from_arrays(columns, schema=pa.schema(_added_fields(self.renderer)))
 
     def answer_bytes(self, row_count: int) -> int:
         """The size of the answers to the next rows."""
-        start = self._next_row - self._first_row
+        start = self.next_row - self._first_row
         return int(self._lengths[start : start + row_count].sum())
 
     @property

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 # Enough that rendering does not wait for reading.
-_READ_AHEAD_BYTES = 16 << 20
+_READ_AHEAD_BYTES = 8 << 20
 
 
 class Renderer(Protocol):

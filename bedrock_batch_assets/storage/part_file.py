@@ -91,30 +91,39 @@ def _write(rows: "PartRows", ahead: "Future[PartRows] | None") -> None:
     (rows if ahead is None else ahead.result()).write()
 
 
-def write_joined(part: PartFile, join: "OutputJoin", rows: "Iterable[EncodedRows | pa.RecordBatch]") -> None:
+def write_joined(
+    part: PartFile, join: "OutputJoin", rows: "Iterable[EncodedRows | pa.RecordBatch]", *, all_sent: bool
+) -> None:
     """Append a chunk's rows with their answers. What is encoded stays so, unless its answers are many bytes.
 
     Args:
         part: The file.
         join: With all outputs added.
-        rows: The chunk's rows, in order. Nobody looks for skipped rows among those that are encoded: none may be.
+        rows: The chunk's rows, in order.
+        all_sent: Whether it is known that none of the rows was skipped. Else it is seen from what the prompt reads.
 
     Raises:
         RequestError: The input has a column that the join adds.
     """
     from bedrock_batch_assets.records.joining import joined_schema
     from bedrock_batch_assets.storage.encoded_rows import EncodedRows
-    from bedrock_batch_assets.storage.tables import read_rows
+    from bedrock_batch_assets.storage.tables import GROUP_BYTES, read_rows
 
+    renderer = join.renderer
     for some in rows:
         if not isinstance(some, EncodedRows):
             part.write(join.join(some))
         elif join.answer_bytes(some.row_count) > _MOST_ANSWER_BYTES:
-            for batch in read_rows(some.decoded()):
+            for batch in read_rows(some.decoded(), batch_bytes=GROUP_BYTES):
                 part.write(join.join(batch))
         else:
-            joined_schema(some.schema, join.renderer)
-            part.write_beside(some, join.answers(some.row_count))
+            joined_schema(some.schema, renderer)
+            skipped: list[tuple[int, str]] = []
+            row = join.next_row
+            for batch in () if all_sent else read_rows(some.decoded(), columns=renderer.columns):
+                skipped += renderer.skipped_rows(batch, row)
+                row += batch.num_rows
+            part.write_beside(some, join.answers(some.row_count, skipped))
 
 
 def parquet_row_count(file: BinaryIO) -> int | None:

@@ -11,6 +11,7 @@ import pytest
 
 from bedrock_batch_assets.assets.result_parts import result_parts
 from bedrock_batch_assets.records.joining import OutputJoin
+from bedrock_batch_assets.records.rendering import RecordRenderer
 from bedrock_batch_assets.request import OutputFormat
 from bedrock_batch_assets_tests.local_aws_fixture import LocalAws
 from bedrock_batch_assets_tests.platform_parts import HAIKU, TITAN, Bench
@@ -57,19 +58,20 @@ def test_every_row_comes_out_once_in_order_with_its_columns_unchanged(bench: Ben
 def test_rows_are_decoded_only_to_find_skipped_ones(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, empty_row: int | None
 ) -> None:
-    """A chunk of whole row groups goes from the stored table into its part as it is; not so if a row was not sent."""
+    """A chunk of whole row groups goes from the stored table into its part as it is; prompts are read if need be."""
     rows = [[f"topic {index}" if index != empty_row else " ", f"{index:06d}"] for index in range(1_200)]
     uri = bench.put_csv("inputs/t.csv", ["topic", "id"], rows)
-    decoded: list[int] = []
-    join = OutputJoin.join
+    read: list[tuple[str, ...]] = []
+    skipped_rows = RecordRenderer.skipped_rows
 
-    def noting(self: OutputJoin, batch: pa.RecordBatch) -> pa.RecordBatch:
-        decoded.append(batch.num_rows)
-        return join(self, batch)
+    def noting(self: RecordRenderer, batch: pa.RecordBatch, first_row: int) -> list[tuple[int, str]]:
+        read.append(tuple(batch.schema.names))
+        return skipped_rows(self, batch, first_row)
 
-    monkeypatch.setattr(OutputJoin, "join", noting)
+    monkeypatch.setattr(OutputJoin, "join", None)
+    monkeypatch.setattr(RecordRenderer, "skipped_rows", noting)
     bench.run("jokes", s3_uri=uri, model_id=HAIKU, prompt_id="joke_about_topic", max_records_per_job=1_200)
-    assert sum(decoded) == (0 if empty_row is None else 1_200)
+    assert read == ([] if empty_row is None else [("topic",)])
     table = bench.read_table("jokes")
     assert [[row["topic"], row["id"]] for row in table] == rows
     assert [row["record_status"] for row in table] == [

@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,10 @@ from bedrock_batch_assets_tests.storage.arrow_columns import typed_columns
 ROWS = 40
 
 
-def stored_table(path: Path, group_rows: int) -> pa.Table:
-    """Columns of all types and a text that is never empty, in row groups of so many rows."""
+def stored_table(path: Path, group_rows: int, empty_rows: Collection[int] = ()) -> pa.Table:
+    """Columns of all types and a text, in row groups of so many rows."""
     columns = {f"typed {name}": pa.concat_arrays([values] * (ROWS // 5)) for name, values in typed_columns().items()}
-    columns["input_text"] = pa.array([f"text {row}\n\u2028" for row in range(ROWS)])
+    columns["input_text"] = pa.array([f"text {row}\n\u2028" if row not in empty_rows else "" for row in range(ROWS)])
     rows = pa.table(columns)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tables, "_MIN_GROUP_ROWS", 1)
@@ -66,7 +67,8 @@ def test_rows_that_stay_encoded_come_out_as_decoded_ones(data: st.DataObject, ki
     """Value for value and in the same schema, wherever a chunk begins and ends, whatever came back for its rows."""
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
         folder = Path(name)
-        rows = stored_table(folder / "t.parquet", data.draw(st.integers(1, ROWS + 1)))
+        empty = data.draw(st.just([]) | st.lists(st.integers(0, ROWS - 1)))
+        rows = stored_table(folder / "t.parquet", data.draw(st.integers(1, ROWS + 1)), empty)
         first = data.draw(st.integers(0, ROWS - 1))
         count = data.draw(st.integers(1, ROWS - first))
         answered = data.draw(st.lists(st.integers(first, first + count - 1), unique=True))
@@ -75,14 +77,18 @@ def test_rows_that_stay_encoded_come_out_as_decoded_ones(data: st.DataObject, ki
         patch.setattr(part_file, "_MOST_BYTES_AHEAD", data.draw(st.sampled_from([0, 2_000, 10**6])))
         patch.setattr(part_file, "_MOST_ANSWER_BYTES", data.draw(st.sampled_from([-1, 20, 10**6])))
 
-        def written(path: Path, read: Any) -> JoinSummary:
+        def written(path: Path, read: Any, *, all_sent: bool) -> JoinSummary:
             join = OutputJoin(renderer(kind, rows.schema), first, count)
             with join, PartFile(path, OutputFormat.parquet) as part:
                 join.add_outputs(lines)
-                write_joined(part, join, read(folder / "t.parquet", first, count))
+                write_joined(part, join, read(folder / "t.parquet", first, count), all_sent=all_sent)
             return join.summary
 
-        summaries = [written(folder / "encoded", read_encoded_rows), written(folder / "decoded", read_rows)]
+        all_sent = data.draw(st.booleans()) and not set(empty) & set(range(first, first + count))
+        summaries = [
+            written(folder / "encoded", read_encoded_rows, all_sent=all_sent),
+            written(folder / "decoded", read_rows, all_sent=False),
+        ]
         encoded, decoded = (pq.read_table(folder / name) for name in ("encoded", "decoded"))
     encoded.validate(full=True)
     assert summaries[0] == summaries[1]
@@ -99,7 +105,7 @@ def test_whole_row_groups_are_not_decoded(tmp_path: Path, monkeypatch: pytest.Mo
         patch.setattr(EncodedRows, "decoded", None)
         patch.setattr(OutputJoin, "join", None)
         with join, PartFile(tmp_path / "part", OutputFormat.parquet) as part:
-            write_joined(part, join, read_encoded_rows(tmp_path / "t.parquet"))
+            write_joined(part, join, read_encoded_rows(tmp_path / "t.parquet"), all_sent=True)
     stored, part_groups = (pq.ParquetFile(tmp_path / name).metadata for name in ("t.parquet", "part"))
     assert part_groups.num_row_groups == stored.num_row_groups == 4
     assert stored.row_group(0).column(1).is_stats_set
@@ -121,7 +127,7 @@ def test_a_column_that_the_join_adds_is_refused_before_it_is_doubled(tmp_path: P
 
     def write() -> None:
         with join, PartFile(tmp_path / "part", OutputFormat.parquet) as part:
-            write_joined(part, join, read_encoded_rows(tmp_path / "t.parquet"))
+            write_joined(part, join, read_encoded_rows(tmp_path / "t.parquet"), all_sent=True)
 
     with pytest.raises(RequestError, match="'response'"):
         write()
@@ -135,7 +141,7 @@ def test_csv_takes_no_encoded_rows(tmp_path: Path) -> None:
 
     def write() -> None:
         with join, PartFile(tmp_path / "part", OutputFormat.csv) as part:
-            write_joined(part, join, read_encoded_rows(tmp_path / "t.parquet"))
+            write_joined(part, join, read_encoded_rows(tmp_path / "t.parquet"), all_sent=True)
 
     with pytest.raises(TypeError, match="only Parquet"):
         write()
