@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -76,14 +75,13 @@ class AnswerBlock:
         """
         answers = [record.answer or _NO_ANSWER for record in records]
         if is_text:
-            contents = [encoded(text) if (text := answer.response) else b"" for answer in answers]
+            content, lengths = _joined([encoded(text) if (text := answer.response) else b"" for answer in answers])
         else:
-            contents = _vectors([answer.embedding for answer in answers])
+            content, lengths = _vectors([answer.embedding for answer in answers])
         codes: dict[str | None, int] = {}
         stop_reasons = [codes.setdefault(answer.stop_reason, len(codes)) for answer in answers]
         # Raises for what is neither a text nor None.
         "".join(reason for reason in codes if reason is not None)
-        lengths = np.fromiter(map(len, contents), np.int64, len(contents))
         empty = np.flatnonzero(lengths == 0).tolist()
         return cls(
             rows=rows_of([record.record_id for record in records]),
@@ -96,7 +94,7 @@ class AnswerBlock:
             output_tokens=_token_counts([answer.output_tokens for answer in answers]),
             corrupt=np.array([record.corrupt for record in records], np.bool_),
             errors={place: _no_content_reason(records[place], is_text) for place in empty},
-            contents=[b"".join(contents)],
+            contents=[content],
         )
 
     @classmethod
@@ -148,16 +146,21 @@ def vector_bytes(vector: Sequence[float]) -> tuple[bytes, str | None]:
     return numbers.tobytes(), None
 
 
-def _vectors(vectors: Sequence[Any]) -> list[bytes]:
-    """`vector_bytes` of each: together, where they are arrays of numbers that 32 bits hold."""
+def _joined(contents: Sequence[bytes]) -> tuple[Buffer, npt.NDArray[np.int64]]:
+    """The contents behind each other, and the length of each in bytes."""
+    return b"".join(contents), np.fromiter(map(len, contents), np.int64, len(contents))
+
+
+def _vectors(vectors: Sequence[Any]) -> tuple[Buffer, npt.NDArray[np.int64]]:
+    """`vector_bytes` of each, as `_joined`: together, where they are arrays of numbers that 32 bits hold."""
     if all(isinstance(vector, np.ndarray) and vector.ndim == 1 and vector.dtype == np.float64 for vector in vectors):
+        lengths = np.fromiter(map(len, vectors), np.int64, len(vectors))
+        numbers = np.empty(lengths.sum(), np.float32)
         with np.errstate(over="ignore"):
-            numbers = np.concatenate([*vectors, _NO_NUMBERS]).astype(np.float32)
+            np.concatenate([*vectors, _NO_NUMBERS], out=numbers, casting="same_kind")
         if np.isfinite(numbers).all():
-            ends = np.cumsum([len(vector) for vector in vectors if vector is not None]) * numbers.itemsize
-            data = numbers.tobytes()
-            return [data[start:end] for start, end in itertools.pairwise([0, *ends.tolist()])]
-    return [b"" if vector is None else vector_bytes(vector)[0] for vector in vectors]
+            return numbers, lengths * numbers.itemsize
+    return _joined([b"" if vector is None else vector_bytes(vector)[0] for vector in vectors])
 
 
 def _token_counts(counts: list[int | None]) -> npt.NDArray[np.int64]:
