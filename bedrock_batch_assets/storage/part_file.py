@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 
 # Batches differ in length: with fewer on their way, makers and writers would wait for each other by turns (measured).
 _WAITING_BATCHES = 3
+_WAITING_BYTES = 32 << 20
 # More would wait for the one that makes the batches.
 _MAX_ENCODERS = 4
 # Larger ones are encoded by the thread that writes them: fresh memory for megabytes costs more than is won (measured).
 _MOST_BYTES_AHEAD = 8 << 20
-# Several row groups are on their way at a time, each with its answers in memory.
-_MOST_ANSWER_BYTES = 16 << 20
+# A row group whose answers have more bytes is cut, so that memory does not grow with them.
+_MOST_ANSWER_BYTES = 32 << 20
 
 
 class PartFile:
@@ -46,7 +47,7 @@ class PartFile:
         encoders = min(os.cpu_count() or 1, _MAX_ENCODERS)
         self._encoders = ThreadPoolExecutor(encoders, thread_name_prefix="part-encoder")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="part-writer")
-        self._waiting: deque[Future[None]] = deque()
+        self._waiting: deque[tuple[Future[None], int]] = deque()
 
     def __enter__(self) -> Self:
         return self
@@ -57,7 +58,7 @@ class PartFile:
         whole = False
         try:
             if error is None:
-                self._wait_for_all_but(0)
+                self._wait_for_all_but(0, 0)
                 self._format.finish()
                 self._file.flush()
                 whole = True
@@ -79,12 +80,13 @@ class PartFile:
 
     def _append(self, rows: "PartRows", size: int) -> None:
         ahead = self._encoders.submit(rows.encoded) if size <= _MOST_BYTES_AHEAD else None
-        self._waiting.append(self._writer.submit(_write, rows, ahead))
-        self._wait_for_all_but(_WAITING_BATCHES)
+        self._waiting.append((self._writer.submit(_write, rows, ahead), size))
+        self._wait_for_all_but(_WAITING_BATCHES, _WAITING_BYTES)
 
-    def _wait_for_all_but(self, count: int) -> None:
-        while len(self._waiting) > count:
-            self._waiting.popleft().result()
+    def _wait_for_all_but(self, count: int, total_size: int) -> None:
+        """Wait until no more batches are on their way than these, nor bytes."""
+        while len(self._waiting) > count or sum(size for _, size in self._waiting) > total_size:
+            self._waiting.popleft()[0].result()
 
 
 def _write(rows: "PartRows", ahead: "Future[PartRows] | None") -> None:
