@@ -15,7 +15,9 @@ Result = TypeVar("Result")
 _MAX_WORKERS = 4
 
 
-def mapped_ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+def mapped_ahead(
+    function: Callable[[Item], Result], items: Iterable[Item], *, spare_cores: int = 0
+) -> Iterator[Result]:
     """`map`, with a few results worked out before they are asked for.
 
     Items are taken by the thread that asks, so that they may come from anything that is for one thread. At any time
@@ -25,7 +27,7 @@ def mapped_ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> I
         Exception: What `function` raised for an item, in that item's place; or what `items` raised, after the results
             of the items before.
     """
-    workers = min(os.cpu_count() or 1, _MAX_WORKERS)
+    workers = max(min((os.cpu_count() or 1) - spare_cores, _MAX_WORKERS), 1)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="ahead")
     waiting: deque[Future[Result]] = deque()
     source = iter(items)

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from bedrock_batch_assets.records.ahead import RowsAhead, mapped_ahead
 
 if TYPE_CHECKING:
+    from collections.abc import Buffer  # type: ignore[attr-defined]
+
     import pyarrow as pa
 
     from bedrock_batch_assets.records.rendering import RenderedRecords
 
 
 # Enough that rendering does not wait for reading.
-_READ_AHEAD_BYTES = 8 << 20
+_READ_AHEAD_BYTES = 16 << 20
+# So many batches of records may be written and not yet digested.
+_DIGESTED_LATER = 2
 
 
 class Renderer(Protocol):
@@ -59,25 +65,35 @@ def write_records(renderer: Renderer, batches: Iterable[pa.RecordBatch], first_r
         RequestError: A value cannot be read as text.
     """
     digest = hashlib.sha256()
+    waiting: deque[Future[None]] = deque()
     records = skipped = size = 0
     first_record = b""
-    with RowsAhead(batches, _READ_AHEAD_BYTES) as rows:
-        for _, rendered in rendered_ahead(renderer, rows, first_row):
-            for piece in rendered.pieces:
-                digest.update(piece)
+    # Reading, rendering, digesting and writing take their time side by side. None of them needs the GIL for it.
+    with RowsAhead(batches, _READ_AHEAD_BYTES) as rows, ThreadPoolExecutor(1, thread_name_prefix="digest") as thread:
+        for _, rendered in rendered_ahead(renderer, rows, first_row, spare_cores=1):
+            waiting.append(thread.submit(_update, digest, rendered.pieces))
             file.writelines(rendered.pieces)
+            if len(waiting) > _DIGESTED_LATER:
+                waiting.popleft().result()
             if rendered.pieces and not first_record:
                 first_record = bytes(rendered.pieces[0]).partition(b"\n")[0]
             records += rendered.record_count
             skipped += len(rendered.skipped)
             size += rendered.size_bytes
+    for update in waiting:
+        update.result()
     return RecordFile(records, skipped, size, digest.digest(), first_record)
 
 
+def _update(digest: hashlib._Hash, pieces: Sequence[Buffer]) -> None:
+    for piece in pieces:
+        digest.update(piece)
+
+
 def rendered_ahead(
-    renderer: Renderer, batches: Iterable[pa.RecordBatch], first_row: int
+    renderer: Renderer, batches: Iterable[pa.RecordBatch], first_row: int, *, spare_cores: int = 0
 ) -> Iterator[tuple[pa.RecordBatch, RenderedRecords]]:
-    """Each Arrow batch with its records, in order, rendered on all cores."""
+    """Each Arrow batch with its records, in order, rendered on all cores but `spare_cores`."""
 
     def numbered() -> Iterator[tuple[pa.RecordBatch, int]]:
         row = first_row
@@ -85,4 +101,4 @@ def rendered_ahead(
             yield batch, row
             row += batch.num_rows
 
-    return mapped_ahead(lambda item: (item[0], renderer.render(*item)), numbered())
+    return mapped_ahead(lambda item: (item[0], renderer.render(*item)), numbered(), spare_cores=spare_cores)

@@ -109,14 +109,14 @@ def write_joined(
     """
     from bedrock_batch_assets.records.joining import joined_schema
     from bedrock_batch_assets.storage.encoded_rows import EncodedRows
-    from bedrock_batch_assets.storage.tables import GROUP_BYTES, read_rows
+    from bedrock_batch_assets.storage.tables import read_rows
 
     renderer = join.renderer
     for some in rows:
         if not isinstance(some, EncodedRows):
             part.write(join.join(some))
         elif join.answer_bytes(some.row_count) > _MOST_ANSWER_BYTES:
-            for batch in read_rows(some.decoded(), batch_bytes=GROUP_BYTES):
+            for batch in read_rows(some.decoded()):
                 part.write(join.join(batch))
         else:
             joined_schema(some.schema, renderer)

@@ -20,11 +20,8 @@ from bedrock_batch_assets.storage.writer_options import writer_options
 _MIN_GROUP_ROWS = 1_000
 _MAX_GROUP_ROWS = 10_000
 _MAX_GROUP_BYTES = 64 << 20
-# Several batches are in memory at a time, on their way through a run. Small ones are in fresh memory less often, which
-# is felt in rendering (measured).
-_BATCH_BYTES = 2 << 20
-# What becomes a row group again should not be small.
-GROUP_BYTES = 8 << 20
+# Several batches are in memory at a time, on their way through a run.
+_BATCH_BYTES = 8 << 20
 _BATCH_ROWS = 4_096
 
 
@@ -100,7 +97,6 @@ def read_rows(
     *,
     columns: Sequence[str] | None = None,
     batch_rows: int = _BATCH_ROWS,
-    batch_bytes: int = _BATCH_BYTES,
 ) -> Iterator[pa.RecordBatch]:
     """Read a range of rows, and no row group outside of it.
 
@@ -110,15 +106,14 @@ def read_rows(
         row_count: How many; None for all.
         columns: The ones to read, with all that they hold; None for all. Where a name has dots in it, a column below
             another may come along.
-        batch_rows: Rows per batch at most.
-        batch_bytes: Bytes per batch at most, uncompressed and about; a larger row comes alone.
+        batch_rows: Rows per batch at most; fewer where rows are large.
 
     Raises:
         IndexError: The file has not so many rows.
     """
     with pq.ParquetFile(file, pre_buffer=True) as table:
         for piece in _pieces(table.metadata, first_row, row_count):
-            yield from _decoded(table, piece, columns, batch_rows, batch_bytes)
+            yield from _decoded(table, piece, columns, batch_rows)
 
 
 def read_encoded_rows(
@@ -142,7 +137,7 @@ def read_encoded_rows(
         for piece in _pieces(table.metadata, first_row, row_count):
             place = row_group_place(table.metadata, piece.group) if may_stay_encoded and piece.is_whole else None
             if place is None:
-                yield from _decoded(table, piece, None, _BATCH_ROWS, GROUP_BYTES)
+                yield from _decoded(table, piece, None, _BATCH_ROWS)
             else:
                 file.seek(place.start)
                 data = file.read(place.size)
@@ -180,10 +175,10 @@ def _pieces(metadata: pq.FileMetaData, first_row: int, row_count: int | None) ->
 
 
 def _decoded(
-    table: pq.ParquetFile, piece: _Piece, columns: Sequence[str] | None, batch_rows: int, batch_bytes: int
+    table: pq.ParquetFile, piece: _Piece, columns: Sequence[str] | None, batch_rows: int
 ) -> Iterator[pa.RecordBatch]:
     group = table.metadata.row_group(piece.group)
-    fitting = batch_bytes * group.num_rows // max(_size(group, columns), 1)
+    fitting = _BATCH_BYTES * group.num_rows // max(_size(group, columns), 1)
     size = max(1, min(batch_rows, fitting))
     row = 0
     for batch in table.iter_batches(size, row_groups=[piece.group], columns=columns):
