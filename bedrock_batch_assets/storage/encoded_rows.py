@@ -11,7 +11,7 @@ import io
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 import pyarrow as pa  # noqa: TID253 - imported by those alone who read or write tables
 import pyarrow.parquet as pq  # noqa: TID253
@@ -24,6 +24,16 @@ if TYPE_CHECKING:
 
 _MAGIC = b"PAR1"
 _LENGTH_BYTES = 4
+
+# Ids of fields. FileMetaData:
+_SCHEMA, _NUM_ROWS, _ROW_GROUPS = 2, 3, 4
+# SchemaElement:
+_TYPE, _NAME, _NUM_CHILDREN = 1, 4, 5
+# ColumnChunk:
+_FILE_OFFSET, _META_DATA = 2, 3
+# ColumnMetaData:
+ENCODINGS, _PATH, CODEC, NUM_VALUES, UNCOMPRESSED_SIZE, COMPRESSED_SIZE = 2, 3, 4, 5, 6, 7
+DATA_PAGE, _DICTIONARY_PAGE, _COLUMN_STATISTICS = 9, 11, 12
 
 # Arrow has one name for two codecs that are called LZ4: it is not among these.
 _CODECS = {"UNCOMPRESSED": 0, "SNAPPY": 1, "GZIP": 2, "BROTLI": 4, "ZSTD": 6}
@@ -63,6 +73,28 @@ class RowGroupPlace:
     start: int
     size: int
     columns: Sequence[Struct]
+
+
+class RowGroupPart(Protocol):
+    """Some columns of a row group."""
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns."""
+        ...
+
+    @property
+    def row_count(self) -> int:
+        """How many rows there are."""
+        ...
+
+    def encoded(self) -> RowGroupPart:
+        """The same, with all done that can be done before they are written. For any thread."""
+        ...
+
+    def write_to(self, file: BinaryIO) -> RowGroupPlace:
+        """Write the pages. Returns where they were or would be in a file of their own."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +254,7 @@ class EncodedRowsWriter:
         file.write(_MAGIC)
         self._end = len(_MAGIC)
 
-    def append(self, *side_by_side: EncodedRows | RowsToEncode) -> None:
+    def append(self, *side_by_side: RowGroupPart) -> None:
         """Append rows, given as their first columns, the columns beside these, and so on.
 
         Raises:
@@ -242,7 +274,7 @@ class EncodedRowsWriter:
             {_FILE_OFFSET: Field(thrift.I64, 0), _META_DATA: Field(thrift.STRUCT, {**leaf, **column})}
             for leaf, column in zip(self._leaves, columns, strict=True)
         ]
-        sizes = [sum(column[size].value for column in columns) for size in (_UNCOMPRESSED_SIZE, _COMPRESSED_SIZE)]
+        sizes = [sum(column[size].value for column in columns) for size in (UNCOMPRESSED_SIZE, COMPRESSED_SIZE)]
         self._row_groups.append(
             {
                 1: Field(thrift.LIST, Elements(thrift.STRUCT, chunks)),
@@ -264,16 +296,6 @@ class EncodedRowsWriter:
             }
         )
         self._file.write(footer + len(footer).to_bytes(_LENGTH_BYTES, "little") + _MAGIC)
-
-
-# Ids of fields. FileMetaData:
-_SCHEMA, _NUM_ROWS, _ROW_GROUPS = 2, 3, 4
-# SchemaElement:
-_TYPE, _NAME, _NUM_CHILDREN = 1, 4, 5
-# ColumnChunk:
-_FILE_OFFSET, _META_DATA = 2, 3
-# ColumnMetaData:
-_PATH, _UNCOMPRESSED_SIZE, _COMPRESSED_SIZE, _DATA_PAGE, _DICTIONARY_PAGE = 3, 6, 7, 9, 11
 
 
 def _empty_file(schema: pa.Schema) -> pa.Buffer:
@@ -315,17 +337,17 @@ def _first_page(column: pq.ColumnChunkMetaData) -> int:
 def _column_metadata(column: pq.ColumnChunkMetaData, start: int) -> Struct:
     encodings = [_ENCODINGS[name] for name in column.encodings]
     found: Struct = {
-        2: Field(thrift.LIST, Elements(thrift.I32, encodings)),
-        4: Field(thrift.I32, _CODECS[column.compression]),
-        5: Field(thrift.I64, column.num_values),
-        _UNCOMPRESSED_SIZE: Field(thrift.I64, column.total_uncompressed_size),
-        _COMPRESSED_SIZE: Field(thrift.I64, column.total_compressed_size),
-        _DATA_PAGE: Field(thrift.I64, column.data_page_offset - start),
+        ENCODINGS: Field(thrift.LIST, Elements(thrift.I32, encodings)),
+        CODEC: Field(thrift.I32, _CODECS[column.compression]),
+        NUM_VALUES: Field(thrift.I64, column.num_values),
+        UNCOMPRESSED_SIZE: Field(thrift.I64, column.total_uncompressed_size),
+        COMPRESSED_SIZE: Field(thrift.I64, column.total_compressed_size),
+        DATA_PAGE: Field(thrift.I64, column.data_page_offset - start),
     }
     if column.dictionary_page_offset:
         found[_DICTIONARY_PAGE] = Field(thrift.I64, column.dictionary_page_offset - start)
     if column.is_stats_set and column.statistics is not None:
-        found[12] = Field(thrift.STRUCT, _statistics(column.statistics))
+        found[_COLUMN_STATISTICS] = Field(thrift.STRUCT, _statistics(column.statistics))
     return found
 
 
@@ -342,6 +364,6 @@ def _statistics(statistics: pq.Statistics) -> Struct:
 
 def _moved(column: Struct, by: int) -> Struct:
     offsets = {
-        name: Field(thrift.I64, column[name].value + by) for name in (_DATA_PAGE, _DICTIONARY_PAGE) if name in column
+        name: Field(thrift.I64, column[name].value + by) for name in (DATA_PAGE, _DICTIONARY_PAGE) if name in column
     }
     return {**column, **offsets}

@@ -13,7 +13,8 @@ import pyarrow.csv as pa_csv  # noqa: TID253
 from bedrock_batch_assets.records.preview import python_value
 from bedrock_batch_assets.records.string_columns import strings_of
 from bedrock_batch_assets.request import OutputFormat
-from bedrock_batch_assets.storage.encoded_rows import EncodedRows, EncodedRowsWriter, RowsToEncode
+from bedrock_batch_assets.storage.encoded_rows import EncodedRows, EncodedRowsWriter, RowGroupPart, RowsToEncode
+from bedrock_batch_assets.storage.vector_rows import VectorRows
 from bedrock_batch_assets.storage.writer_options import writer_options
 
 
@@ -60,13 +61,22 @@ class _Parquet:
         self._writer: EncodedRowsWriter | None = None
 
     def rows(self, batch: pa.RecordBatch, beside: Sequence[EncodedRows] = ()) -> PartRows:
-        names = tuple(batch.schema.names)
-        if names not in self._options:
-            self._options[names] = {"compression": "snappy", **writer_options(batch)}
-        pieces: list[EncodedRows | RowsToEncode] = [*beside, RowsToEncode(batch, self._options[names])]
+        # Answers that are vectors are the last of the columns.
+        last = batch.num_columns - 1
+        vectors = VectorRows.of(batch.schema.field(last), batch.column(last)) if last else None
+        others = batch if vectors is None else batch.select(range(last))
+        pieces: list[RowGroupPart] = [*beside, RowsToEncode(others, self._options_for(others))]
+        if vectors is not None:
+            pieces.append(vectors)
         if self._writer is None:
             self._writer = EncodedRowsWriter(self._file, pa.schema([field for rows in pieces for field in rows.schema]))
         return _ParquetRows(pieces, self._writer)
+
+    def _options_for(self, batch: pa.RecordBatch) -> Mapping[str, Any]:
+        names = tuple(batch.schema.names)
+        if names not in self._options:
+            self._options[names] = {"compression": "snappy", **writer_options(batch)}
+        return self._options[names]
 
     def finish(self) -> None:
         if self._writer is not None:
@@ -75,7 +85,7 @@ class _Parquet:
 
 @dataclass(frozen=True, slots=True)
 class _ParquetRows:
-    pieces: Sequence[EncodedRows | RowsToEncode]
+    pieces: Sequence[RowGroupPart]
     writer: EncodedRowsWriter
 
     def encoded(self) -> PartRows:

@@ -64,6 +64,13 @@ def encode_struct(struct: Struct) -> bytes:
     return bytes(out)
 
 
+def encode_number(number: int) -> bytes:
+    """A number that is not negative, seven bits a byte, the lowest first."""
+    out = bytearray()
+    _write_number(out, number)
+    return bytes(out)
+
+
 class _Decoder:
     def __init__(self, data: bytes) -> None:
         self._data = data
