@@ -96,6 +96,22 @@ def test_work_is_done_at_the_same_time(cores: int) -> None:
     assert len(list(mapped_ahead(lambda _: barrier.wait(), range(4 * cores)))) == 4 * cores
 
 
+@pytest.mark.parametrize("spare_cores", [0, 1, 2, 9])
+def test_spare_cores_are_left_to_others(cores: int, spare_cores: int) -> None:
+    """As many items as the other cores can are worked on at once, and one always is; not more are even taken."""
+    workers = max(cores - spare_cores, 1)
+    barrier = threading.Barrier(workers, timeout=10)
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(4 * workers):
+            taken.append(number)
+            yield number
+
+    for read, _ in enumerate(mapped_ahead(lambda _: barrier.wait(), items(), spare_cores=spare_cores)):
+        assert len(taken) - read <= 2 * workers
+
+
 def numbered(count: int) -> list[pa.RecordBatch]:
     return [pa.RecordBatch.from_pydict({"n": [number] * 100}) for number in range(count)]
 
