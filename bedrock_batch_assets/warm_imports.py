@@ -28,6 +28,7 @@ _MODULES = (
     "bedrock_batch_assets.records.settlement",
     "bedrock_batch_assets.storage.objects",
     "bedrock_batch_assets.storage.part_file",
+    "bedrock_batch_assets.storage.part_formats",
     "bedrock_batch_assets.storage.tables",
 )
 # Each of these libraries starts a thread when it is loaded, and reads here whether it may.

@@ -231,7 +231,8 @@ def test_rendering_joining_and_writing_do_not_load_pandas() -> None:
         from bedrock_batch_assets.records.rendering import RecordRenderer
         from bedrock_batch_assets.records.string_columns import strings_of
         from bedrock_batch_assets.request import OutputFormat
-        from bedrock_batch_assets.storage.part_file import PartFile
+        from bedrock_batch_assets.storage.part_file import PartFile, write_joined
+        from bedrock_batch_assets.storage.tables import TableWriter, read_encoded_rows
         zeros = pa.py_buffer(bytes(16))
         batch = pa.RecordBatch.from_arrays(
             [
@@ -256,6 +257,12 @@ def test_rendering_joining_and_writing_do_not_load_pandas() -> None:
                 for number, part_rows in enumerate(rows):
                     with PartFile(Path(folder) / f"{number}.{part_format}", part_format) as part:
                         part.write(part_rows)
+            with TableWriter(Path(folder) / "table", batch.schema, rows_per_chunk=1) as table:
+                table.write(batch)
+            join = OutputJoin(renderer, 0, 2)
+            with PartFile(Path(folder) / "part", OutputFormat.parquet) as part:
+                write_joined(part, join, read_encoded_rows(Path(folder) / "table"), all_sent=False)
+            assert join.summary.skipped == 1
         print([name for name in ("pandas", "datasets") if name in sys.modules])
     """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
