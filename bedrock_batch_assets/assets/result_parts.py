@@ -23,7 +23,8 @@ from bedrock_batch_assets.storage.resource import BatchStorage
 if TYPE_CHECKING:
     from bedrock_batch_assets.records.joining import OutputJoin
 
-# Of the chunk's rows, in memory before their answers are.
+# Of the chunk's rows, in memory before their answers are: as much as this, and what is read at a time, which may be a
+# row group.
 READ_AHEAD_BYTES = 8 << 20
 
 
@@ -93,7 +94,12 @@ def _join(chunk: Chunk, outputs: OutputsManifest, key: str) -> tuple[PartSummary
 def _all_were_sent(chunk: Chunk, outputs: OutputsManifest) -> bool:
     """Whether it is known that no row was skipped when the records were rendered that the answers are of."""
     rendered = chunk.storage.find_chunk_manifest(chunk.key)
-    return rendered is not None and rendered.digest == outputs.digest and rendered.skipped == 0
+    # The digest is of the records alone: with another input the same ones may have been all, or not.
+    return (
+        rendered is not None
+        and (rendered.version, rendered.digest) == (outputs.version, outputs.digest)
+        and rendered.skipped == 0
+    )
 
 
 def _read_outputs(outputs: OutputsManifest, join: "OutputJoin", storage: BatchStorage) -> dict[str, int]:

@@ -159,7 +159,7 @@ def _vectors(vectors: Sequence[Any]) -> tuple[Buffer, npt.NDArray[np.int64]]:
         with np.errstate(over="ignore"):
             np.concatenate([*vectors, _NO_NUMBERS], out=numbers, casting="same_kind")
         if np.isfinite(numbers).all():
-            return numbers, lengths * numbers.itemsize
+            return numbers.view(np.uint8), lengths * numbers.itemsize
     return _joined([b"" if vector is None else vector_bytes(vector)[0] for vector in vectors])
 
 

@@ -27,15 +27,17 @@ _WAITING_BYTES = 32 << 20
 _MAX_ENCODERS = 4
 # Larger ones are encoded by the thread that writes them: fresh memory for megabytes costs more than is won (measured).
 _MOST_BYTES_AHEAD = 8 << 20
+# What `csv.field_size_limit` takes on every platform.
+_MOST_CELL_CHARACTERS = 2**31 - 1
 # A row group whose answers have more bytes is cut, so that memory does not grow with them.
-_MOST_ANSWER_BYTES = 32 << 20
+_MOST_ANSWER_BYTES = 48 << 20
 
 
 class PartFile:
     """Writes rows to a local Parquet or CSV file: encoded and written on other threads, while the caller makes more.
 
-    A context manager; once it is left the file is whole, or, where something went wrong, not there. CSV holds lists and
-    structs as JSON, since it has no types of its own, and nulls as empty cells.
+    A context manager; once it is left the file is whole, or, where something went wrong or no rows came, not there.
+    CSV holds lists and structs as JSON, since it has no types of its own, and nulls as empty cells.
     """
 
     def __init__(self, path: Path, output_format: OutputFormat) -> None:
@@ -48,6 +50,7 @@ class PartFile:
         self._encoders = ThreadPoolExecutor(encoders, thread_name_prefix="part-encoder")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="part-writer")
         self._waiting: deque[tuple[Future[None], int]] = deque()
+        self._is_empty = True
 
     def __enter__(self) -> Self:
         return self
@@ -61,7 +64,7 @@ class PartFile:
                 self._wait_for_all_but(0, 0)
                 self._format.finish()
                 self._file.flush()
-                whole = True
+                whole = not self._is_empty
         finally:
             self._encoders.shutdown(cancel_futures=True)
             self._writer.shutdown(cancel_futures=True)
@@ -76,11 +79,12 @@ class PartFile:
 
     def write_beside(self, rows: "EncodedRows", batch: "pa.RecordBatch") -> None:
         """Append rows that are encoded already, with the columns of `batch` beside their own. For Parquet alone."""
-        self._append(self._format.rows(batch, [rows]), batch.nbytes)
+        self._append(self._format.rows(batch, [rows]), batch.nbytes, rows.nbytes)
 
-    def _append(self, rows: "PartRows", size: int) -> None:
+    def _append(self, rows: "PartRows", size: int, encoded_size: int = 0) -> None:
+        self._is_empty = False
         ahead = self._encoders.submit(rows.encoded) if size <= _MOST_BYTES_AHEAD else None
-        self._waiting.append((self._writer.submit(_write, rows, ahead), size))
+        self._waiting.append((self._writer.submit(_write, rows, ahead), size + encoded_size))
         self._wait_for_all_but(_WAITING_BATCHES, _WAITING_BYTES)
 
     def _wait_for_all_but(self, count: int, total_size: int) -> None:
@@ -147,9 +151,16 @@ def parquet_row_count(file: BinaryIO) -> int | None:
 def read_head(file: BinaryIO, output_format: OutputFormat, count: int) -> list[dict[str, Any]]:
     """The first `count` rows of a part, as far as there are so many."""
     if output_format is OutputFormat.csv:
+        # Python's own limit is below what an answer may have.
+        csv.field_size_limit(_MOST_CELL_CHARACTERS)
         text = io.TextIOWrapper(file, encoding="utf-8", newline="")
         return list(itertools.islice(csv.DictReader(text), count))
     from bedrock_batch_assets.records.preview import preview_rows
     from bedrock_batch_assets.storage.tables import read_rows
 
-    return preview_rows(next(read_rows(file, batch_rows=count)))
+    head: list[dict[str, Any]] = []
+    for batch in read_rows(file, batch_rows=count):
+        head += preview_rows(batch.slice(0, count - len(head)))
+        if len(head) == count:
+            break
+    return head

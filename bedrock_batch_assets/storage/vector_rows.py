@@ -36,7 +36,7 @@ _NULL, _EMPTY, _NUMBER = 0, 1, 3
 
 @dataclass(frozen=True, slots=True)
 class VectorRows:
-    """Rows that have one column, of lists of float32 numbers. Lists may be null, numbers are not."""
+    """Rows that have one nullable column, of lists of float32 numbers, none of which is null."""
 
     field: pa.Field
     column: pa.ListArray
@@ -44,7 +44,7 @@ class VectorRows:
     @classmethod
     def of(cls, field: pa.Field, column: pa.Array) -> VectorRows | None:
         """The rows; None if that is not what the column is."""
-        if column.type != _TYPE or not len(column) or column.values.null_count:
+        if column.type != _TYPE or not field.nullable or not len(column) or column.values.null_count:
             return None
         rows = cls(field, column)
         lengths, is_valid = rows._lengths()

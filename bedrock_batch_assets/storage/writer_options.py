@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pyarrow as pa  # noqa: TID253 - imported by those alone who write tables
@@ -18,8 +19,12 @@ def writer_options(batch: pa.RecordBatch) -> dict[str, Any]:
 
 def _plain_columns(batch: pa.RecordBatch) -> dict[str, pa.Array]:
     """The columns that Parquet knows by their own names: nested ones have others."""
-    names = [field.name for field in batch.schema if not pa.types.is_nested(field.type)]
-    return {name: batch.column(name) for name in names if batch.schema.names.count(name) == 1}
+    counts = Counter(batch.schema.names)
+    return {
+        field.name: column
+        for field, column in zip(batch.schema, batch.columns, strict=True)
+        if not pa.types.is_nested(field.type) and counts[field.name] == 1
+    }
 
 
 def _repetitive(columns: dict[str, pa.Array]) -> list[str]:

@@ -86,7 +86,11 @@ def test_what_is_known_of_another_rendering_says_nothing_of_skipped_rows(bench: 
     bench.run("jokes", s3_uri=bench.put_csv("inputs/t.csv", ["topic"], rows), **request)
     key = bench.storage.layout.chunk_manifest("jokes-00000")
     manifest = bench.storage.chunk_manifest("jokes-00000")
-    for other in (msgspec.structs.replace(manifest, digest="another", skipped=0), None):
+    for other in (
+        msgspec.structs.replace(manifest, digest="another", skipped=0),
+        msgspec.structs.replace(manifest, version="another", skipped=0),
+        None,
+    ):
         if other is None:
             bench.storage.objects.delete([key])
         else:

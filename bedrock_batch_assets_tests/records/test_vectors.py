@@ -6,8 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bedrock_batch_assets.processors.base import ModelAnswer
 from bedrock_batch_assets.processors.titan_text_embeddings_v2 import TitanTextEmbeddingsV2Processor
+from bedrock_batch_assets.records.answer_blocks import AnswerBlock
 from bedrock_batch_assets.records.parsing import OutputParser, OutputRecord
+from bedrock_batch_assets.records.rendering import record_id
 from bedrock_batch_assets.records.vectors import MARK, VectorReader
 
 NUMBERS = st.one_of(
@@ -103,3 +106,19 @@ def test_vectors_outlive_the_next_line() -> None:
     reader = VectorReader("embedding")
     found = [reader.cut(b'{"embedding":[%d]}' % number) for number in range(50)]
     assert [None if one is None else one[1].tolist() for one in found] == [[float(number)] for number in range(50)]
+
+
+def test_blocks_of_vectors_are_merged_by_their_bytes() -> None:
+    """Where an answer begins is counted in bytes, whatever the contents are made of."""
+    vectors: list[Any] = [np.array([1.5, 2.5]), np.array([3.5])]
+    blocks = [
+        AnswerBlock.of_records([OutputRecord(record_id(row), ModelAnswer(embedding=vector))], is_text=False)
+        for row, vector in enumerate(vectors)
+    ]
+    block = AnswerBlock.merged(blocks, [np.array([1]), np.array([0])])
+    contents = b"".join(block.contents)
+    found = [
+        np.frombuffer(contents[start : start + length], np.float32).tolist()
+        for start, length in zip(block.starts.tolist(), block.lengths.tolist(), strict=True)
+    ]
+    assert found == [[3.5], [1.5, 2.5]]

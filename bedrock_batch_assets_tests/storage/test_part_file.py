@@ -1,5 +1,6 @@
 """Files of the result table."""
 
+import random
 import threading
 from pathlib import Path
 from typing import Any, NoReturn
@@ -9,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from bedrock_batch_assets.request import OutputFormat
-from bedrock_batch_assets.storage import part_formats
+from bedrock_batch_assets.storage import part_file, part_formats
+from bedrock_batch_assets.storage.encoded_rows import RowsToEncode
 from bedrock_batch_assets.storage.part_file import PartFile, read_head
 from bedrock_batch_assets.storage.part_formats import PartFormat, PartRows, part_format
 from bedrock_batch_assets_tests.storage.arrow_columns import typed_columns
@@ -29,6 +31,46 @@ def test_the_head_is_the_first_rows_as_far_as_there_are_any(
     with path.open("rb") as file:
         head = read_head(file, output_format, count)
     assert [row["a"] for row in head] == [row["a"] for row in ROWS[:count]]
+
+
+@pytest.mark.parametrize("output_format", list(OutputFormat))
+def test_the_head_is_read_over_texts_of_any_length_and_groups_of_any_size(
+    tmp_path: Path, output_format: OutputFormat
+) -> None:
+    """A cell longer than Python's reader of CSV takes by itself, rows of megabytes, and a row group for each row."""
+    path = tmp_path / "part"
+    texts = [f"{row}" * 200_000 if row % 2 else f"{row}" * 9_000_000 for row in range(6)]
+    with PartFile(path, output_format) as part:
+        for text in texts:
+            part.write(pa.RecordBatch.from_pydict({"a": [text]}))
+    with path.open("rb") as file:
+        head = read_head(file, output_format, 5)
+    assert [row["a"][:100] for row in head] == [text[:100] for text in texts[:5]]
+
+
+@pytest.mark.parametrize("output_format", list(OutputFormat))
+def test_no_rows_are_no_file(tmp_path: Path, output_format: OutputFormat) -> None:
+    """Without rows there is no schema, and what is without a footer is no Parquet file."""
+    with PartFile(tmp_path / "part", output_format):
+        pass
+    assert not (tmp_path / "part").exists()
+
+
+@pytest.mark.parametrize("large", ["encoded", "batch"])
+def test_batches_wait_for_those_before_them_by_their_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, large: str
+) -> None:
+    """However few they are: what is on its way is bounded, be it encoded already or not."""
+    monkeypatch.setattr(part_file, "_WAITING_BYTES", 50_000)
+    text = pa.RecordBatch.from_pydict({"a": [random.Random(1).randbytes(40_000)]})
+    small = pa.RecordBatch.from_pydict({"b": [1]})
+    sizes = (text, small) if large == "encoded" else (small, text)
+    rows = RowsToEncode(sizes[0], {"compression": "none"}).encoded()
+    with PartFile(tmp_path / "part", OutputFormat.parquet) as part:
+        for _ in range(5):
+            part.write_beside(rows, sizes[1])
+            assert len(part._waiting) <= 1
+    assert pq.read_metadata(tmp_path / "part").num_rows == 5
 
 
 def test_csv_holds_lists_as_json_and_nulls_as_nothing(tmp_path: Path) -> None:

@@ -58,6 +58,16 @@ def test_vectors_are_read_as_they_were(vectors: list[list[float] | None], data: 
         assert same_bits(found, column)
 
 
+def test_numbers_may_begin_anywhere() -> None:
+    """Offsets count from where the numbers' own array begins, which may be the middle of another's."""
+    numbers = pa.array(range(10), pa.float32()).slice(4)
+    column = pa.ListArray.from_arrays(pa.array([0, 2, 3], pa.int32()), numbers)
+    rows = VectorRows.of(pa.field("v", TYPE), column)
+    assert rows is not None
+    found = pq.ParquetFile(io.BytesIO(written(rows))).read_row_group(0)
+    assert found.column("v").to_pylist() == [[4.0, 5.0], [6.0]]
+
+
 def test_other_readers_read_vectors(tmp_path: Path) -> None:
     """DuckDB's own implementation finds every number, in pages of a megabyte beside other columns."""
     vectors = [None if row % 7 == 3 else [row + place / 1024 for place in range(1024)] for row in range(700)]
@@ -105,3 +115,14 @@ def test_a_column_is_described_as_what_it_is(tmp_path: Path) -> None:
 def test_other_columns_are_left_to_arrow(column: pa.Array) -> None:
     """Whatever has nulls among its numbers, or is no list of them."""
     assert VectorRows.of(pa.field("v", column.type), column) is None
+
+
+def test_a_column_that_is_never_null_is_left_to_arrow(tmp_path: Path) -> None:
+    """Its levels are others."""
+    field = pa.field("v", TYPE, nullable=False)
+    batch = pa.RecordBatch.from_arrays(
+        [pa.array(["x"]), pa.array([[1.5]], TYPE)], schema=pa.schema([("a", pa.string()), field])
+    )
+    with PartFile(tmp_path / "part", OutputFormat.parquet) as part:
+        part.write(batch)
+    assert pq.read_table(tmp_path / "part").equals(pa.Table.from_batches([batch]))
