@@ -2,14 +2,13 @@
 
 A table's input columns need not be decoded to get columns of answers beside them. Arrow writes whole files alone, so
 the one thing that is written here is the footer: that of an empty file of Arrow's, with the row groups put in.
-Source of names and numbers: Apache Parquet, parquet.thrift.
+Source of the numbers of fields: Apache Parquet, parquet.thrift.
 """
 
 from __future__ import annotations
 
 import io
-import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
@@ -17,6 +16,15 @@ import pyarrow as pa  # noqa: TID253 - imported by those alone who read or write
 import pyarrow.parquet as pq  # noqa: TID253
 
 from bedrock_batch_assets.storage import thrift_compact as thrift
+from bedrock_batch_assets.storage.row_group_places import (
+    COMPRESSED_SIZE,
+    PATH,
+    TYPE,
+    UNCOMPRESSED_SIZE,
+    RowGroupPlace,
+    moved,
+    row_group_place,
+)
 from bedrock_batch_assets.storage.thrift_compact import Elements, Field, Struct
 
 if TYPE_CHECKING:
@@ -31,48 +39,6 @@ _SCHEMA, _NUM_ROWS, _ROW_GROUPS = 2, 3, 4
 _TYPE, _NAME, _NUM_CHILDREN = 1, 4, 5
 # ColumnChunk:
 _FILE_OFFSET, _META_DATA = 2, 3
-# ColumnMetaData:
-ENCODINGS, _PATH, CODEC, NUM_VALUES, UNCOMPRESSED_SIZE, COMPRESSED_SIZE = 2, 3, 4, 5, 6, 7
-DATA_PAGE, _DICTIONARY_PAGE, _COLUMN_STATISTICS = 9, 11, 12
-
-# Arrow has one name for two codecs that are called LZ4: it is not among these.
-_CODECS = {"UNCOMPRESSED": 0, "SNAPPY": 1, "GZIP": 2, "BROTLI": 4, "ZSTD": 6}
-_ENCODINGS = {
-    "PLAIN": 0,
-    "PLAIN_DICTIONARY": 2,
-    "RLE": 3,
-    "BIT_PACKED": 4,
-    "DELTA_BINARY_PACKED": 5,
-    "DELTA_LENGTH_BYTE_ARRAY": 6,
-    "DELTA_BYTE_ARRAY": 7,
-    "RLE_DICTIONARY": 8,
-    "BYTE_STREAM_SPLIT": 9,
-}
-# Least and greatest values in statistics are encoded as plain values are, but for the length of texts.
-_PLAIN_VALUES: Mapping[str, Callable[[Any], bytes]] = {
-    "BOOLEAN": struct.Struct("<?").pack,
-    "INT32": struct.Struct("<i").pack,
-    "INT64": struct.Struct("<q").pack,
-    "FLOAT": struct.Struct("<f").pack,
-    "DOUBLE": struct.Struct("<d").pack,
-    "BYTE_ARRAY": bytes,
-    "FIXED_LEN_BYTE_ARRAY": bytes,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class RowGroupPlace:
-    """Where a row group lies in its file.
-
-    Attributes:
-        start: In bytes.
-        size: In bytes.
-        columns: The `ColumnMetaData` of each leaf column, but for its type and path; offsets count from `start`.
-    """
-
-    start: int
-    size: int
-    columns: Sequence[Struct]
 
 
 class RowGroupPart(Protocol):
@@ -202,23 +168,6 @@ class _Pages(io.RawIOBase):
         return size
 
 
-def row_group_place(metadata: pq.FileMetaData, index: int) -> RowGroupPlace | None:
-    """Where a row group is; None if it is not in one piece, or of a kind that is not known here."""
-    group = metadata.row_group(index)
-    columns = [group.column(number) for number in range(group.num_columns)]
-    starts = [_first_page(column) for column in columns]
-    start = min(starts, default=0)
-    size = sum(column.total_compressed_size for column in columns)
-    ends = [first + column.total_compressed_size for first, column in zip(starts, columns, strict=True)]
-    if (
-        max(ends, default=0) - start != size
-        or any(column.file_path or column.compression not in _CODECS for column in columns)
-        or not {encoding for column in columns for encoding in column.encodings} <= _ENCODINGS.keys()
-    ):
-        return None
-    return RowGroupPlace(start, size, [_column_metadata(column, start) for column in columns])
-
-
 def _place(metadata: pq.FileMetaData) -> RowGroupPlace:
     place = row_group_place(metadata, 0)
     if place is None:
@@ -268,7 +217,7 @@ class EncodedRowsWriter:
         columns: list[Struct] = []
         for rows in side_by_side:
             place = rows.write_to(self._file)
-            columns += [_moved(column, self._end) for column in place.columns]
+            columns += [moved(column, self._end) for column in place.columns]
             self._end += place.size
         chunks = [
             {_FILE_OFFSET: Field(thrift.I64, 0), _META_DATA: Field(thrift.STRUCT, {**leaf, **column})}
@@ -321,49 +270,9 @@ def _leaves(elements: Sequence[Struct]) -> Iterator[Struct]:
         if children:
             above.append((children, name))
             continue
-        yield {_TYPE: element[_TYPE], _PATH: Field(thrift.LIST, Elements(thrift.BINARY, path))}
+        yield {TYPE: element[_TYPE], PATH: Field(thrift.LIST, Elements(thrift.BINARY, path))}
         while above:
             left, parent = above.pop()
             if left > 1:
                 above.append((left - 1, parent))
                 break
-
-
-def _first_page(column: pq.ColumnChunkMetaData) -> int:
-    # Arrow notes 0 where there is no dictionary: no page begins before the magic number's end.
-    return int(min(column.data_page_offset, column.dictionary_page_offset or column.data_page_offset))
-
-
-def _column_metadata(column: pq.ColumnChunkMetaData, start: int) -> Struct:
-    encodings = [_ENCODINGS[name] for name in column.encodings]
-    found: Struct = {
-        ENCODINGS: Field(thrift.LIST, Elements(thrift.I32, encodings)),
-        CODEC: Field(thrift.I32, _CODECS[column.compression]),
-        NUM_VALUES: Field(thrift.I64, column.num_values),
-        UNCOMPRESSED_SIZE: Field(thrift.I64, column.total_uncompressed_size),
-        COMPRESSED_SIZE: Field(thrift.I64, column.total_compressed_size),
-        DATA_PAGE: Field(thrift.I64, column.data_page_offset - start),
-    }
-    if column.dictionary_page_offset:
-        found[_DICTIONARY_PAGE] = Field(thrift.I64, column.dictionary_page_offset - start)
-    if column.is_stats_set and column.statistics is not None:
-        found[_COLUMN_STATISTICS] = Field(thrift.STRUCT, _statistics(column.statistics))
-    return found
-
-
-def _statistics(statistics: pq.Statistics) -> Struct:
-    found: Struct = {}
-    if statistics.has_null_count:
-        found[3] = Field(thrift.I64, statistics.null_count)
-    plain = _PLAIN_VALUES.get(statistics.physical_type)
-    if statistics.has_min_max and plain is not None:
-        found[5] = Field(thrift.BINARY, plain(statistics.max_raw))
-        found[6] = Field(thrift.BINARY, plain(statistics.min_raw))
-    return found
-
-
-def _moved(column: Struct, by: int) -> Struct:
-    offsets = {
-        name: Field(thrift.I64, column[name].value + by) for name in (DATA_PAGE, _DICTIONARY_PAGE) if name in column
-    }
-    return {**column, **offsets}

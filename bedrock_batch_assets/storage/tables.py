@@ -12,7 +12,8 @@ from typing import BinaryIO, Self
 import pyarrow as pa  # noqa: TID253 - imported by those alone who read or write tables
 import pyarrow.parquet as pq  # noqa: TID253
 
-from bedrock_batch_assets.storage.encoded_rows import EncodedRows, is_arrows_own, row_group_place
+from bedrock_batch_assets.storage.encoded_rows import EncodedRows, is_arrows_own
+from bedrock_batch_assets.storage.row_group_places import row_group_place
 from bedrock_batch_assets.storage.writer_options import writer_options
 
 # A row group is what a chunk's run reads at least: near a chunk's usual size, but neither so small that the footer

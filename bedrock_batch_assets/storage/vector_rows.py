@@ -16,9 +16,9 @@ import numpy as np
 import pyarrow as pa  # noqa: TID253 - imported by those alone who write parts
 
 from bedrock_batch_assets.records.string_columns import valid_values
-from bedrock_batch_assets.storage import encoded_rows
+from bedrock_batch_assets.storage import row_group_places
 from bedrock_batch_assets.storage import thrift_compact as thrift
-from bedrock_batch_assets.storage.encoded_rows import RowGroupPlace
+from bedrock_batch_assets.storage.row_group_places import RowGroupPlace
 from bedrock_batch_assets.storage.thrift_compact import Elements, Field
 
 if TYPE_CHECKING:
@@ -73,12 +73,12 @@ class VectorRows:
             level_count += levels
         encodings = Elements(thrift.I32, [_PLAIN, _RLE])
         column = {
-            encoded_rows.ENCODINGS: Field(thrift.LIST, encodings),
-            encoded_rows.CODEC: Field(thrift.I32, _UNCOMPRESSED),
-            encoded_rows.NUM_VALUES: Field(thrift.I64, level_count),
-            encoded_rows.UNCOMPRESSED_SIZE: Field(thrift.I64, size),
-            encoded_rows.COMPRESSED_SIZE: Field(thrift.I64, size),
-            encoded_rows.DATA_PAGE: Field(thrift.I64, 0),
+            row_group_places.ENCODINGS: Field(thrift.LIST, encodings),
+            row_group_places.CODEC: Field(thrift.I32, _UNCOMPRESSED),
+            row_group_places.NUM_VALUES: Field(thrift.I64, level_count),
+            row_group_places.UNCOMPRESSED_SIZE: Field(thrift.I64, size),
+            row_group_places.COMPRESSED_SIZE: Field(thrift.I64, size),
+            row_group_places.DATA_PAGE: Field(thrift.I64, 0),
         }
         return RowGroupPlace(0, size, [column])
 

@@ -15,8 +15,8 @@ from bedrock_batch_assets.storage.encoded_rows import (
     EncodedRowsWriter,
     RowsToEncode,
     is_arrows_own,
-    row_group_place,
 )
+from bedrock_batch_assets.storage.row_group_places import row_group_place
 from bedrock_batch_assets.storage.thrift_compact import Struct, decode_struct
 from bedrock_batch_assets_tests.storage.arrow_columns import typed_columns
 
