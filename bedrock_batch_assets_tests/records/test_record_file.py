@@ -1,5 +1,6 @@
 import hashlib
 import io
+import itertools
 import threading
 from collections.abc import Iterator
 
@@ -89,3 +90,17 @@ def test_what_goes_wrong_comes_out_and_ends_all_work(
         write_records(renderer(), batches(), 0, file)
     assert len(taken) <= 3 + 2 * 4 + 2
     assert not [thread for thread in threading.enumerate() if thread.name.startswith(("ahead", "batches", "digest"))]
+
+
+@pytest.mark.parametrize("bad", [0, 9])
+def test_what_cannot_be_digested_comes_out(monkeypatch: pytest.MonkeyPatch, bad: int) -> None:
+    """At whichever batch: a job's name is made of the digest, so none is better than that of some records."""
+    calls = itertools.count()
+
+    def fail(*_: object) -> None:
+        if next(calls) == bad:
+            raise MemoryError("no digest")
+
+    monkeypatch.setattr(record_file, "_update", fail)
+    with pytest.raises(MemoryError, match="no digest"):
+        write_records(renderer(), (batch(["a"]) for _ in range(10)), 0, io.BytesIO())
