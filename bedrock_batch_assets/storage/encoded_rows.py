@@ -37,6 +37,8 @@ _LENGTH_BYTES = 4
 _SCHEMA, _NUM_ROWS, _ROW_GROUPS = 2, 3, 4
 # SchemaElement:
 _TYPE, _NAME, _NUM_CHILDREN = 1, 4, 5
+# RowGroup:
+_COLUMNS, _TOTAL_SIZE, _GROUP_ROWS, _TOTAL_COMPRESSED_SIZE = 1, 2, 3, 6
 # ColumnChunk:
 _FILE_OFFSET, _META_DATA = 2, 3
 
@@ -226,10 +228,10 @@ class EncodedRowsWriter:
         sizes = [sum(column[size].value for column in columns) for size in (UNCOMPRESSED_SIZE, COMPRESSED_SIZE)]
         self._row_groups.append(
             {
-                1: Field(thrift.LIST, Elements(thrift.STRUCT, chunks)),
-                2: Field(thrift.I64, sizes[0]),
-                3: Field(thrift.I64, row_count),
-                6: Field(thrift.I64, sizes[1]),
+                _COLUMNS: Field(thrift.LIST, Elements(thrift.STRUCT, chunks)),
+                _TOTAL_SIZE: Field(thrift.I64, sizes[0]),
+                _GROUP_ROWS: Field(thrift.I64, row_count),
+                _TOTAL_COMPRESSED_SIZE: Field(thrift.I64, sizes[1]),
             }
         )
         self._row_count += row_count
