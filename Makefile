@@ -7,10 +7,10 @@ READY := $(VENV)/.installed
 .PHONY: demo dev test chaos bench check format lock clean
 
 demo: $(READY)
-	$(BIN)/python -m bedrock_batch_assets.demo $(if $(KEEP),--keep)
+	$(BIN)/python -m bedrock_batch_assets.local.demo $(if $(KEEP),--keep)
 
 dev: $(READY)
-	$(BIN)/python -m bedrock_batch_assets.dev
+	$(BIN)/python -m bedrock_batch_assets.local.dev
 
 test: $(READY)
 	$(BIN)/pytest

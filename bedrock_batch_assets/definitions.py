@@ -10,16 +10,16 @@ from bedrock_batch_assets.assets.input_dataset import input_dataset
 from bedrock_batch_assets.assets.jsonl_chunks import jsonl_chunks
 from bedrock_batch_assets.assets.result_parts import result_parts
 from bedrock_batch_assets.assets.result_table import result_table
+from bedrock_batch_assets.cost.prices import PRICES_VARIABLE, Prices
 from bedrock_batch_assets.jobs.on_demand import OnDemand
-from bedrock_batch_assets.jobs.service import EVENT_QUEUE_VARIABLE, ROLE_ARN_VARIABLE, BedrockBatchJobs
-from bedrock_batch_assets.prices import PRICES_VARIABLE, Prices
+from bedrock_batch_assets.jobs.resource import EVENT_QUEUE_VARIABLE, ROLE_ARN_VARIABLE, BedrockBatchJobs
 from bedrock_batch_assets.processors.anthropic import AnthropicProcessor
 from bedrock_batch_assets.processors.converse import ConverseProcessor
 from bedrock_batch_assets.processors.registry import Processors
 from bedrock_batch_assets.processors.titan_text_embeddings_v2 import TitanTextEmbeddingsV2Processor
-from bedrock_batch_assets.run_workers import start_run_workers_warm
-from bedrock_batch_assets.sensors.batch_progress_sensor import batch_progress_sensor
-from bedrock_batch_assets.sensors.job_status_sensor import job_status_sensor
+from bedrock_batch_assets.runs.forked_workers import start_forked_workers
+from bedrock_batch_assets.sensors.batch_progress import batch_progress_sensor
+from bedrock_batch_assets.sensors.job_status import job_status_sensor
 from bedrock_batch_assets.storage.resource import BUCKET_VARIABLE, BatchStorage
 
 
@@ -29,7 +29,7 @@ def platform(processors: Processors | None = None) -> dg.Definitions:
     Args:
         processors: Those to use instead of the defaults, such as a subclass with one of your own.
     """
-    start_run_workers_warm()
+    start_forked_workers()
     return dg.Definitions(
         assets=[input_dataset, jsonl_chunks, batch_job_outputs, result_parts, result_table],
         sensors=[batch_progress_sensor, job_status_sensor],

@@ -10,13 +10,13 @@ import pytest
 from botocore.exceptions import ClientError, NoCredentialsError
 
 from bedrock_batch_assets.errors import BatchError, ConfigurationError, RequestError
-from bedrock_batch_assets.ingest import IngestedTable, ingest
+from bedrock_batch_assets.ingest.ingestion import IngestedTable, ingest
+from bedrock_batch_assets.ingest.sources.opening import open_source
 from bedrock_batch_assets.partitions import check_batch_key
 from bedrock_batch_assets.processors.registry import Processors
 from bedrock_batch_assets.prompt_templates import get_prompt_template, prompt_id_to_template
 from bedrock_batch_assets.records.rendering import RecordRenderer
 from bedrock_batch_assets.request import BatchRequest
-from bedrock_batch_assets.sources.source import open_source
 from bedrock_batch_assets_tests.local_aws_fixture import LocalAws
 
 HAIKU = "anthropic.claude-3-haiku-20240307-v1:0"

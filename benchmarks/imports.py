@@ -29,7 +29,7 @@ import dagster._grpc.server
 from bedrock_batch_assets.definitions import defs as load
 defs = load()
 """
-_WARM = "import bedrock_batch_assets.warm_imports"
+_WARM = "import bedrock_batch_assets.runs.preloaded"
 _RESOLVED = "defs.get_repository_def()\n"
 _REPORT = f"""
 import json, resource, sys

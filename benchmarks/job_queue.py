@@ -15,7 +15,7 @@ import dagster as dg
 from dagster import DagsterEventType
 
 from benchmarks.cpu import CpuWatch
-from benchmarks.site import FailedRunError, Site, limits, running_site
+from benchmarks.running_platform import FailedRunError, RunningPlatform, limits, started_platform
 
 BATCH = "queue"
 RECORDS = 100
@@ -128,28 +128,28 @@ def measure(jobs: int = 60, job_seconds: float = 60.0, in_flight: int = 10) -> Q
     """
     ideal = math.ceil(jobs / in_flight) * job_seconds
     seconds = {"Submitted": 0.5, "Validating": 0.5, "Scheduled": 0.5, "InProgress": job_seconds - 1.5}
-    with running_site(dagster_yaml=limits(in_flight), aws_settings={"seconds": seconds}) as site:
-        with CpuWatch(site.platform.dagster.pid) as cpu:
-            site.launch(BATCH, jobs * RECORDS, RECORDS)
-            site.wait_for("all chunks", lambda: _ended(site) == jobs, 3 * ideal + 180)
+    with started_platform(dagster_yaml=limits(in_flight), aws_settings={"seconds": seconds}) as running:
+        with CpuWatch(running.platform.dagster.pid) as cpu:
+            running.launch(BATCH, jobs * RECORDS, RECORDS)
+            running.wait_for("all chunks", lambda: _ended(running) == jobs, 3 * ideal + 180)
             # What the code server has not taken in yet.
             time.sleep(1.0)
-        return _figures(site, cpu, jobs, job_seconds, in_flight)
+        return _figures(running, cpu, jobs, job_seconds, in_flight)
 
 
-def _ended(site: Site) -> int:
-    runs = [record.dagster_run for record in site.runs(BATCH)]
+def _ended(running: RunningPlatform) -> int:
+    runs = [record.dagster_run for record in running.runs(BATCH)]
     for run in runs:
         if run.is_failure:
-            raise FailedRunError(f"Run {run.run_id} failed: {site.web.failure_of(run.run_id)}")
+            raise FailedRunError(f"Run {run.run_id} failed: {running.web.failure_of(run.run_id)}")
     return sum(run.is_success for run in runs)
 
 
-def _figures(site: Site, cpu: CpuWatch, jobs: int, job_seconds: float, in_flight: int) -> QueueFigures:
-    service = {job["name"].rsplit("-", 1)[0]: job for job in site.ask_aws("jobs")["jobs"]}
+def _figures(running: RunningPlatform, cpu: CpuWatch, jobs: int, job_seconds: float, in_flight: int) -> QueueFigures:
+    service = {job["name"].rsplit("-", 1)[0]: job for job in running.ask_aws("jobs")["jobs"]}
     by_chunk = {chunk: job for name, job in service.items() for chunk in [_chunk_of(name)]}
-    runs = [_times(site, record, by_chunk, cpu) for record in site.runs(BATCH)]
-    made = site.web.materializations("input_dataset", [BATCH])[BATCH].at
+    runs = [_times(running, record, by_chunk, cpu) for record in running.runs(BATCH)]
+    made = running.web.materializations("input_dataset", [BATCH])[BATCH].at
     phases: dict[str, list[float]] = {name: [] for name in PHASES}
     for run in runs:
         for name, value in run.phases().items():
@@ -163,7 +163,7 @@ def _figures(site: Site, cpu: CpuWatch, jobs: int, job_seconds: float, in_flight
         ideal=math.ceil(jobs / in_flight) * job_seconds,
         to_first_queued=min(run.queued for run in runs) - made,
         to_last_queued=max(run.queued for run in runs) - made,
-        max_in_flight=max(site.ask_aws("jobs")["max_in_flight"].values()),
+        max_in_flight=max(running.ask_aws("jobs")["max_in_flight"].values()),
         phases={name: (statistics.median(values), max(values)) for name, values in phases.items() if values},
         cpu_per_run={part: seconds / jobs for part, seconds in sorted(cpu.seconds.items())},
         cpu_to_create=statistics.median(run.cpu_to_create for run in runs if run.cpu_to_create is not None),
@@ -181,12 +181,12 @@ def _chunk_of(family: str) -> str:
     return "-".join(family.split("-")[:2])
 
 
-def _times(site: Site, record: dg.RunRecord, jobs: dict[str, Any], cpu: CpuWatch) -> RunTimes:
+def _times(running: RunningPlatform, record: dg.RunRecord, jobs: dict[str, Any], cpu: CpuWatch) -> RunTimes:
     run = record.dagster_run
     first: dict[DagsterEventType, float] = {}
     started = noticed = 0.0
     pid = 0
-    for entry in site.instance.all_logs(run.run_id):
+    for entry in running.instance.all_logs(run.run_id):
         if entry.dagster_event is not None:
             first.setdefault(entry.dagster_event.event_type, entry.timestamp)
         text = entry.user_message if entry.dagster_event is None else entry.dagster_event.message or ""

@@ -20,7 +20,7 @@ from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import Queued
 
 from bedrock_batch_assets.partitions import chunk_key
 from benchmarks.many_runs import add_runs
-from benchmarks.site import Site, limits, running_site
+from benchmarks.running_platform import RunningPlatform, limits, started_platform
 
 BATCH = "many"
 _RECORDS = 100
@@ -113,18 +113,21 @@ def measure(chunks: int = 2_000) -> ChunksFigures:
     Raises:
         TooSlowError: Reading the input, or the first 50 runs, take more than two minutes.
     """
-    with running_site(dagster_yaml=limits(1), aws_settings=_SETTINGS) as site:
-        run_id = site.launch(BATCH, chunks * _RECORDS, _RECORDS)
-        site.wait_for("the input", lambda: _is_over(site, run_id), 120)
-        reading = _seconds(site, run_id)
-        made = site.web.materializations("input_dataset", [BATCH])[BATCH].at
-        site.wait_for("the first runs", lambda: len(site.runs(BATCH)) >= _FIRST_RUNS, 120)
-        times = [record.create_timestamp.timestamp() for record in site.runs(BATCH)]
+    with started_platform(dagster_yaml=limits(1), aws_settings=_SETTINGS) as running:
+        run_id = running.launch(BATCH, chunks * _RECORDS, _RECORDS)
+        running.wait_for("the input", lambda: _is_over(running, run_id), 120)
+        reading = _seconds(running, run_id)
+        made = running.web.materializations("input_dataset", [BATCH])[BATCH].at
+        running.wait_for("the first runs", lambda: len(running.runs(BATCH)) >= _FIRST_RUNS, 120)
+        times = [record.create_timestamp.timestamp() for record in running.runs(BATCH)]
         pace = (len(times) - 1) / (max(times) - min(times))
-        queued = _fill_queue(site, chunks)
-        queue_pass = _queue_pass(site)
-        pages = {"batch_job_outputs": _page(site, "batch_job_outputs"), "jsonl_chunks": _page(site, "jsonl_chunks")}
-        ticks = _longest_ticks(site)
+        queued = _fill_queue(running, chunks)
+        queue_pass = _queue_pass(running)
+        pages = {
+            "batch_job_outputs": _page(running, "batch_job_outputs"),
+            "jsonl_chunks": _page(running, "jsonl_chunks"),
+        }
+        ticks = _longest_ticks(running)
     return ChunksFigures(
         chunks=chunks,
         reading=reading,
@@ -137,42 +140,42 @@ def measure(chunks: int = 2_000) -> ChunksFigures:
     )
 
 
-def _is_over(site: Site, run_id: str) -> bool:
-    run = site.instance.get_run_by_id(run_id)
+def _is_over(running: RunningPlatform, run_id: str) -> bool:
+    run = running.instance.get_run_by_id(run_id)
     return run is not None and run.is_finished
 
 
-def _seconds(site: Site, run_id: str) -> float:
-    record = site.instance.get_run_record_by_id(run_id)
+def _seconds(running: RunningPlatform, run_id: str) -> float:
+    record = running.instance.get_run_record_by_id(run_id)
     assert record is not None
     assert record.start_time is not None
     assert record.end_time is not None
     return record.end_time - record.start_time
 
 
-def _fill_queue(site: Site, chunks: int) -> int:
+def _fill_queue(running: RunningPlatform, chunks: int) -> int:
     """Put a run for each chunk that has none into the queue. Returns how many are queued then."""
-    runs = [record.dagster_run for record in site.runs(BATCH)]
+    runs = [record.dagster_run for record in running.runs(BATCH)]
     pattern = next(run for run in runs if run.status is dg.DagsterRunStatus.QUEUED)
     there = {run.tags["dagster/partition"] for run in runs}
     # Without the backfill's tag: it makes its own runs, and these must not count as its.
     tags = {name: value for name, value in pattern.tags.items() if name != "dagster/backfill"}
     missing = [key for index in range(chunks) if (key := chunk_key(BATCH, index)) not in there]
     own = [{**tags, "dagster/partition": key, "bedrock/partition": key} for key in missing]
-    add_runs(site.instance, [pattern._replace(run_id=make_new_run_id(), tags=of_run) for of_run in own])
-    return site.instance.get_runs_count(dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED]))
+    add_runs(running.instance, [pattern._replace(run_id=make_new_run_id(), tags=of_run) for of_run in own])
+    return running.instance.get_runs_count(dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED]))
 
 
-def _queue_pass(site: Site) -> float:
+def _queue_pass(running: RunningPlatform) -> float:
     """Seconds of one pass, by the daemon's own code in this process."""
     daemon = QueuedRunCoordinatorDaemon(interval_seconds=1)
-    config = site.instance.get_concurrency_config()
+    config = running.instance.get_concurrency_config()
     started = time.monotonic()
-    daemon._get_runs_to_dequeue(site.instance, config, None)
+    daemon._get_runs_to_dequeue(running.instance, config, None)
     return time.monotonic() - started
 
 
-def _page(site: Site, asset: str) -> float:
+def _page(running: RunningPlatform, asset: str) -> float:
     """Seconds until the last of the page's answers is there, the slowest of some loads."""
     chosen = {"assetKey": {"path": [asset]}, "partitionKey": chunk_key(BATCH, 0)}
     queries: list[tuple[str, dict[str, Any]]] = [
@@ -184,16 +187,16 @@ def _page(site: Site, asset: str) -> float:
     for _ in range(_PAGE_TIMES):
         started = time.monotonic()
         with ThreadPoolExecutor(max_workers=len(queries)) as pool:
-            list(pool.map(lambda query: site.web.query(*query), queries))
+            list(pool.map(lambda query: running.web.query(*query), queries))
         longest = max(longest, time.monotonic() - started)
     return longest
 
 
-def _longest_ticks(site: Site) -> dict[str, float]:
+def _longest_ticks(running: RunningPlatform) -> dict[str, float]:
     """The longest tick of each sensor so far."""
     found: dict[str, float] = {}
-    for state in site.instance.all_instigator_state():
-        ticks = site.instance.get_ticks(state.origin.get_id(), state.selector_id)
+    for state in running.instance.all_instigator_state():
+        ticks = running.instance.get_ticks(state.origin.get_id(), state.selector_id)
         ended = [tick.end_timestamp - tick.timestamp for tick in ticks if tick.end_timestamp is not None]
         found[state.instigator_name] = max(ended, default=0.0)
     return found

@@ -58,7 +58,7 @@ def render(folder: Path, side: str) -> float:
     """
     import pyarrow.parquet as pq
 
-    from bedrock_batch_assets.records.record_file import rendered_ahead
+    from bedrock_batch_assets.records.record_file import render_prefetched
     from bedrock_batch_assets.records.rendering import RecordRenderer
     from benchmarks import baseline
 
@@ -68,7 +68,7 @@ def render(folder: Path, side: str) -> float:
     start = time.perf_counter()
     if side == "ours":
         renderer = RecordRenderer(text_processor(), PROMPT_TEMPLATE, batches[0].schema)
-        size = sum(len(piece) for _, rendered in rendered_ahead(renderer, batches, 0) for piece in rendered.pieces)
+        size = sum(len(piece) for _, rendered in render_prefetched(renderer, batches, 0) for piece in rendered.pieces)
     else:
         size = len(baseline.render(batches))
     seconds = time.perf_counter() - start
@@ -83,9 +83,9 @@ def prepare(folder: Path, side: str) -> float:
     if side == "ours":
         import pyarrow.parquet as pq
 
+        from bedrock_batch_assets.parquet.tables import read_rows
         from bedrock_batch_assets.records.record_file import write_records
         from bedrock_batch_assets.records.rendering import RecordRenderer
-        from bedrock_batch_assets.storage.tables import read_rows
 
         start = time.perf_counter()
         renderer = RecordRenderer(text_processor(), PROMPT_TEMPLATE, pq.read_schema(table))
@@ -125,24 +125,24 @@ def _join(folder: Path, processor: BaseProcessor) -> float:
     import pyarrow.parquet as pq
 
     from bedrock_batch_assets.assets.result_parts import READ_AHEAD_BYTES
-    from bedrock_batch_assets.records.ahead import RowsAhead
+    from bedrock_batch_assets.parquet.part_file import PartFile, write_joined
+    from bedrock_batch_assets.parquet.tables import read_encoded_rows
     from bedrock_batch_assets.records.joining import OutputJoin
+    from bedrock_batch_assets.records.prefetch import PrefetchedRows
     from bedrock_batch_assets.records.rendering import RecordRenderer
     from bedrock_batch_assets.request import OutputFormat
-    from bedrock_batch_assets.storage.part_file import PartFile, write_joined
-    from bedrock_batch_assets.storage.tables import read_encoded_rows
 
     start = time.perf_counter()
     table = folder / "table.parquet"
     template = PROMPT_TEMPLATE if processor.kind == "text" else None
     renderer = RecordRenderer(processor, template, pq.read_schema(table))
     join = OutputJoin(renderer, 0, pq.read_metadata(table).num_rows)
-    rows_ahead = RowsAhead(read_encoded_rows(table), READ_AHEAD_BYTES)
-    with join, rows_ahead, (folder / "outputs.jsonl.out").open("rb") as lines:
+    prefetched_rows = PrefetchedRows(read_encoded_rows(table), READ_AHEAD_BYTES)
+    with join, prefetched_rows, (folder / "outputs.jsonl.out").open("rb") as lines:
         join.add_outputs(lines)
         with PartFile(folder / "result", OutputFormat.parquet) as part:
             # As the chunk's manifest has it, since its records were rendered.
-            write_joined(part, join, rows_ahead, all_sent=True)
+            write_joined(part, join, prefetched_rows, all_sent=True)
     seconds = time.perf_counter() - start
     if join.summary.ok != join.summary.rows:
         raise AssertionError(f"not every row has its answer: {join.summary}")

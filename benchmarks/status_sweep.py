@@ -16,10 +16,9 @@ from unittest.mock import patch
 import dagster as dg
 import msgspec
 
-from bedrock_batch_assets.heartbeat import beat_key, this_process
 from bedrock_batch_assets.jobs.naming import JobName, content_digest
-from bedrock_batch_assets.jobs.service import BedrockBatchJobs
-from bedrock_batch_assets.local_platform import (
+from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
+from bedrock_batch_assets.local.local_platform import (
     ACCOUNT_ID,
     BUCKET,
     HOST,
@@ -29,10 +28,11 @@ from bedrock_batch_assets.local_platform import (
     start_local_aws,
     wait_for_local_aws,
 )
-from bedrock_batch_assets.sensors.job_status_sensor import job_status_sensor
+from bedrock_batch_assets.runs.heartbeat import beat_key, this_process
+from bedrock_batch_assets.sensors.job_status import job_status_sensor
 from bedrock_batch_assets.tags import BATCH_TAG, JOB_ARN_TAG, PARTITION_TAG
 from benchmarks.many_runs import add_runs
-from benchmarks.site import MODEL
+from benchmarks.running_platform import MODEL
 
 _SETTINGS = {"seconds": {"InProgress": 36_000.0}, "max_jobs_in_flight": 100_000}
 _RECORDS = 100

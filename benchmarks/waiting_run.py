@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bedrock_batch_assets.heartbeat import last_beat
+from bedrock_batch_assets.runs.heartbeat import last_beat
 from benchmarks.cpu import session_times
-from benchmarks.site import Site, running_site
+from benchmarks.running_platform import RunningPlatform, started_platform
 
 # Libraries that a waiting run must not hold, by the folder that their files are in.
 HEAVY = ("pandas", "datasets", "moto")
-# The second by leaving out `start_run_workers_warm`.
+# The second by leaving out `start_forked_workers`.
 MEASURED_ONCE = (
     "before run workers were forks and gave memory back: private 152 MB with 1,000 records, 180 MB with 50,000",
     "where they are no forks, as under other launchers, imports are shared with no other: 143 MB and 163 MB",
@@ -81,19 +81,19 @@ def measure(records: Sequence[int] = (1_000, 50_000), seconds: float = 20.0) -> 
     Raises:
         TooSlowError: The runs do not come to their wait within four minutes.
     """
-    with running_site(aws_settings={"seconds": {"InProgress": _JOB_SECONDS}}) as site:
+    with started_platform(aws_settings={"seconds": {"InProgress": _JOB_SECONDS}}) as running:
         batches = [f"waiting-{count}" for count in records]
         for batch, count in zip(batches, records, strict=True):
-            site.launch(batch, count, _RECORDS_PER_JOB)
-        site.wait_for("the jobs", lambda: _in_progress(site) == len(batches), 240)
-        before, cpu_before, started = site.ask_aws("calls"), _cpu(site, batches), time.monotonic()
+            running.launch(batch, count, _RECORDS_PER_JOB)
+        running.wait_for("the jobs", lambda: _in_progress(running) == len(batches), 240)
+        before, cpu_before, started = running.ask_aws("calls"), _cpu(running, batches), time.monotonic()
         time.sleep(seconds)
         minutes = (time.monotonic() - started) / 60
-        after, cpu_after = site.ask_aws("calls"), _cpu(site, batches)
+        after, cpu_after = running.ask_aws("calls"), _cpu(running, batches)
         made = {name: (count - before.get(name, 0)) / minutes for name, count in after.items()}
         # The sensors list jobs, the runs get their own.
         sensors = {name: count for name, count in made.items() if name.startswith("List") and count}
-        runs = tuple(_waiting_run(site, batch, count) for batch, count in zip(batches, records, strict=True))
+        runs = tuple(_waiting_run(running, batch, count) for batch, count in zip(batches, records, strict=True))
     return WaitingFigures(
         runs=runs,
         seconds=seconds,
@@ -103,25 +103,25 @@ def measure(records: Sequence[int] = (1_000, 50_000), seconds: float = 20.0) -> 
     )
 
 
-def _in_progress(site: Site) -> int:
-    return sum(job["status"] == "InProgress" for job in site.ask_aws("jobs")["jobs"])
+def _in_progress(running: RunningPlatform) -> int:
+    return sum(job["status"] == "InProgress" for job in running.ask_aws("jobs")["jobs"])
 
 
-def _pid(site: Site, batch: str) -> int:
-    (record,) = site.runs(batch)
-    beat = last_beat(site.instance, record.dagster_run.run_id)
+def _pid(running: RunningPlatform, batch: str) -> int:
+    (record,) = running.runs(batch)
+    beat = last_beat(running.instance, record.dagster_run.run_id)
     assert beat is not None
     return beat.pid
 
 
-def _cpu(site: Site, batches: Sequence[str]) -> float:
-    pids = {_pid(site, batch) for batch in batches}
-    return sum(times.own for times in session_times(site.platform.dagster.pid) if times.pid in pids)
+def _cpu(running: RunningPlatform, batches: Sequence[str]) -> float:
+    pids = {_pid(running, batch) for batch in batches}
+    return sum(times.own for times in session_times(running.platform.dagster.pid) if times.pid in pids)
 
 
-def _waiting_run(site: Site, batch: str, records: int) -> WaitingRun:
-    pid = _pid(site, batch)
-    children = [times.pid for times in session_times(site.platform.dagster.pid) if times.parent == pid]
+def _waiting_run(running: RunningPlatform, batch: str, records: int) -> WaitingRun:
+    pid = _pid(running, batch)
+    children = [times.pid for times in session_times(running.platform.dagster.pid) if times.parent == pid]
     private, proportional = memory(pid)
     maps = Path(f"/proc/{pid}/maps").read_text()
     return WaitingRun(
@@ -129,7 +129,7 @@ def _waiting_run(site: Site, batch: str, records: int) -> WaitingRun:
         private=private,
         proportional=proportional,
         helpers=sum(memory(child)[0] for child in children),
-        heavy=tuple(name for name in HEAVY if f"/site-packages/{name}/" in maps),
+        heavy=tuple(name for name in HEAVY if f"/running-packages/{name}/" in maps),
     )
 
 

@@ -18,7 +18,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bedrock_batch_assets.local_platform import (
+from bedrock_batch_assets.local.local_platform import (
     BUCKET,
     free_port,
     local_aws_environment,
@@ -123,12 +123,12 @@ def measure_memory(sizes: Sequence[int] = BATCH_SIZES) -> BatchMemory:
 def _whole(rows: int) -> dict[str, Any]:
     import dagster as dg
 
+    from bedrock_batch_assets.assets.chunk import Chunk
     from bedrock_batch_assets.assets.input_dataset import input_dataset
     from bedrock_batch_assets.assets.jsonl_chunks import render_chunk
-    from bedrock_batch_assets.chunk import Chunk
+    from bedrock_batch_assets.cost.prices import Prices
     from bedrock_batch_assets.definitions import platform
     from bedrock_batch_assets.partitions import batches, chunk_key
-    from bedrock_batch_assets.prices import Prices
     from bedrock_batch_assets.processors.registry import Processors
     from bedrock_batch_assets.storage.resource import BatchStorage
     from benchmarks.samples import write_table
@@ -193,8 +193,8 @@ class _Clock:
         from botocore.httpsession import URLLib3Session
         from urllib3.response import HTTPResponse
 
-        from bedrock_batch_assets.sources.parquet_source import ParquetSource
-        from bedrock_batch_assets.storage import tables
+        from bedrock_batch_assets.ingest.sources.parquet_source import ParquetSource
+        from bedrock_batch_assets.parquet import tables
 
         with (
             _replaced(URLLib3Session, "send", self._timed(self.s3)),
@@ -281,7 +281,7 @@ class _MadeUpTable:
 
 
 def _memory(rows: int) -> dict[str, Any]:
-    from bedrock_batch_assets.ingest import ingest
+    from bedrock_batch_assets.ingest.ingestion import ingest
     from bedrock_batch_assets.records.rendering import RecordRenderer
     from bedrock_batch_assets.request import BatchRequest
     from benchmarks.samples import PROMPT_TEMPLATE, text_processor

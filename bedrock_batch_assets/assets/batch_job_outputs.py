@@ -9,22 +9,23 @@ import dagster as dg
 from dagster import DagsterExecutionInterruptedError
 from pydantic import Field
 
+from bedrock_batch_assets.assets.chunk import Chunk
 from bedrock_batch_assets.assets.reporting import asset_run
-from bedrock_batch_assets.chunk import Chunk
 from bedrock_batch_assets.errors import BatchError
-from bedrock_batch_assets.finished_jobs import is_told_finished
 from bedrock_batch_assets.jobs.chunk_answers import ChunkAnswers, first_wave
+from bedrock_batch_assets.jobs.clock import Clock
 from bedrock_batch_assets.jobs.on_demand import OnDemand
-from bedrock_batch_assets.jobs.service import BedrockBatchJobs
+from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
 from bedrock_batch_assets.jobs.state import JobState
-from bedrock_batch_assets.jobs.waiting import Clock, wait_until_finished
-from bedrock_batch_assets.memory import give_back_memory
+from bedrock_batch_assets.jobs.waiting import wait_until_finished
 from bedrock_batch_assets.partitions import chunks
 from bedrock_batch_assets.processors.registry import Processors
+from bedrock_batch_assets.runs.job_notices import has_finished_notice
+from bedrock_batch_assets.runs.memory import give_back_memory
+from bedrock_batch_assets.runs.terminations import is_terminated_by_person
 from bedrock_batch_assets.storage.manifests import ChunkManifest, JobOutput, OutputsManifest
 from bedrock_batch_assets.storage.resource import BatchStorage
 from bedrock_batch_assets.tags import JOB_ARN_TAG, JOB_TAG
-from bedrock_batch_assets.terminations import is_terminated_by_person
 
 
 class JobConfig(dg.Config):
@@ -113,7 +114,7 @@ class _JobOwner:
             on_change=lambda state: context.log.info(f"Job {state.name}: {state.describe()}"),
             on_trouble=context.log.warning,
             clock=self.clock,
-            is_told_finished=lambda: is_told_finished(context.instance, arn),
+            has_finished_notice=lambda: has_finished_notice(context.instance, arn),
         )
         return self.last_state
 

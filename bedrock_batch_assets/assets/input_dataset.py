@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from bedrock_batch_assets.assets.cost import CostForecast
 from bedrock_batch_assets.assets.reporting import asset_run, column_schema, preview
-from bedrock_batch_assets.jobs.service import BedrockBatchJobs
+from bedrock_batch_assets.cost.forecast import CostForecast
+from bedrock_batch_assets.cost.prices import Prices
+from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
 from bedrock_batch_assets.partitions import batches, check_batch_key, chunk_key, chunks
-from bedrock_batch_assets.prices import Prices
 from bedrock_batch_assets.processors.base import BaseProcessor
 from bedrock_batch_assets.processors.registry import Processors, base_model_id
 from bedrock_batch_assets.request import BatchRequest
@@ -20,8 +20,8 @@ from bedrock_batch_assets.storage.resource import BatchStorage, version_of
 from bedrock_batch_assets.tags import MODEL_METADATA, VERSION_METADATA
 
 if TYPE_CHECKING:
-    from bedrock_batch_assets.chunk_plan import ChunkRange
-    from bedrock_batch_assets.ingest import IngestedTable
+    from bedrock_batch_assets.ingest.chunk_plan import ChunkRange
+    from bedrock_batch_assets.ingest.ingestion import IngestedTable
 
 
 @dg.asset(
@@ -83,10 +83,10 @@ class _Ingested:
 def _ingest(
     batch: str, request: BatchRequest, storage: BatchStorage, processors: Processors, cost: CostForecast
 ) -> _Ingested:
-    from bedrock_batch_assets.ingest import ingest
+    from bedrock_batch_assets.ingest.ingestion import ingest
+    from bedrock_batch_assets.ingest.sources.opening import open_source
     from bedrock_batch_assets.prompt_templates import get_prompt_template
     from bedrock_batch_assets.records.rendering import RecordRenderer
-    from bedrock_batch_assets.sources.source import open_source
 
     request.check()
     name = processors.name_for(request.model_id, request.processor)
@@ -115,7 +115,7 @@ def _ingest(
 
 def _previous_plan(batch: str, request: BatchRequest, storage: BatchStorage) -> "list[ChunkRange] | None":
     """The chunks of the batch's last input, whose boundaries stay: rows that did not change are not paid again."""
-    from bedrock_batch_assets.chunk_plan import ChunkRange
+    from bedrock_batch_assets.ingest.chunk_plan import ChunkRange
 
     manifest = storage.find_batch_manifest(batch)
     if manifest is None or manifest.records_per_job != request.records_per_job:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import dagster as dg
 
+from bedrock_batch_assets.assets.chunk import Chunk
 from bedrock_batch_assets.assets.reporting import asset_run
-from bedrock_batch_assets.chunk import Chunk
 from bedrock_batch_assets.jobs.naming import content_digest
 from bedrock_batch_assets.partitions import CROSSING, chunks
 from bedrock_batch_assets.processors.registry import Processors

@@ -8,7 +8,7 @@ import dagster as dg
 
 from bedrock_batch_assets.aws import is_passing
 from bedrock_batch_assets.errors import BatchError
-from bedrock_batch_assets.heartbeat import beating
+from bedrock_batch_assets.runs.heartbeat import beating
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import msgspec
 
-from bedrock_batch_assets.assets.cost import used_tokens
+from bedrock_batch_assets.assets.chunk import Chunk
 from bedrock_batch_assets.assets.reporting import PREVIEW_ROWS, asset_run, preview
-from bedrock_batch_assets.chunk import Chunk
+from bedrock_batch_assets.cost.forecast import used_tokens
 from bedrock_batch_assets.errors import BatchError
 from bedrock_batch_assets.partitions import CROSSING, chunks
 from bedrock_batch_assets.processors.registry import Processors
@@ -67,21 +67,21 @@ def result_parts(
 
 def _join(chunk: Chunk, outputs: OutputsManifest, key: str) -> tuple[PartSummary, list[dict[str, Any]]]:
     """Join the answers to the chunk's rows and store the part at `key`. Returns its account and its first rows."""
-    from bedrock_batch_assets.records.ahead import RowsAhead
+    from bedrock_batch_assets.parquet.part_file import PartFile, read_head, write_joined
     from bedrock_batch_assets.records.joining import OutputJoin
-    from bedrock_batch_assets.storage.part_file import PartFile, read_head, write_joined
+    from bedrock_batch_assets.records.prefetch import PrefetchedRows
 
     storage = chunk.storage
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         may_stay_encoded = chunk.batch.output_format is OutputFormat.parquet
         rows = chunk.encoded_rows() if may_stay_encoded else chunk.rows()
         # They come in while the answers are parsed, which keeps one core busy.
-        rows_ahead = stack.enter_context(RowsAhead(rows, READ_AHEAD_BYTES))
+        prefetched_rows = stack.enter_context(PrefetchedRows(rows, READ_AHEAD_BYTES))
         join = stack.enter_context(OutputJoin(chunk.renderer, chunk.entry.first_row, chunk.entry.row_count))
         used = _read_outputs(outputs, join, storage)
         path = Path(folder) / "part"
         part = stack.enter_context(PartFile(path, chunk.batch.output_format))
-        write_joined(part, join, rows_ahead, all_sent=_all_were_sent(chunk, outputs))
+        write_joined(part, join, prefetched_rows, all_sent=_all_were_sent(chunk, outputs))
         stack.close()
         with path.open("rb") as file:
             head = read_head(file, chunk.batch.output_format, PREVIEW_ROWS)

@@ -7,11 +7,11 @@ from typing import Any
 import dagster as dg
 
 from bedrock_batch_assets.assets.checks import TABLE_CHECKS, CheckLimits, table_checks
-from bedrock_batch_assets.assets.cost import cost_metadata, used_tokens
 from bedrock_batch_assets.assets.reporting import PREVIEW_ROWS, asset_run, preview
+from bedrock_batch_assets.cost.forecast import cost_metadata, used_tokens
+from bedrock_batch_assets.cost.prices import Prices
 from bedrock_batch_assets.errors import BatchError
 from bedrock_batch_assets.partitions import CROSSING, batches, chunk_key
-from bedrock_batch_assets.prices import Prices
 from bedrock_batch_assets.request import OutputFormat
 from bedrock_batch_assets.storage.manifests import BatchManifest, PartSummary, TableManifest, add_summaries
 from bedrock_batch_assets.storage.resource import BatchStorage
@@ -85,7 +85,7 @@ def _all_parts(batch: BatchManifest, folder: TableFolder) -> list[Part]:
 
 def _head(batch: BatchManifest, key: str, storage: BatchStorage) -> list[dict[str, Any]]:
     """The first rows of a part that can be read."""
-    from bedrock_batch_assets.storage.part_file import read_head
+    from bedrock_batch_assets.parquet.part_file import read_head
 
     with storage.objects.open_reader(key) as file:
         return read_head(file, batch.output_format, PREVIEW_ROWS)
@@ -93,7 +93,7 @@ def _head(batch: BatchManifest, key: str, storage: BatchStorage) -> list[dict[st
 
 def _file_rows(batch: BatchManifest, keys: Sequence[str], storage: BatchStorage) -> list[int | None] | None:
     """Rows by each part's own footer; CSV has none."""
-    from bedrock_batch_assets.storage.part_file import parquet_row_count
+    from bedrock_batch_assets.parquet.part_file import parquet_row_count
 
     if batch.output_format is not OutputFormat.parquet:
         return None

@@ -17,7 +17,7 @@ from bedrock_batch_assets.client.batch_status import (
 from bedrock_batch_assets.client.request_file import run_config
 from bedrock_batch_assets.client.webserver import Backfill, Run, UnreachableError, Webserver
 from bedrock_batch_assets.errors import BatchError, RequestError
-from bedrock_batch_assets.jobs.service import BedrockBatchJobs
+from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
 from bedrock_batch_assets.jobs.state import JobState
 from bedrock_batch_assets.partitions import chunk_key
 from bedrock_batch_assets.storage.resource import BatchStorage, NotMaterializedError

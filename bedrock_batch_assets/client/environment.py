@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from bedrock_batch_assets.client.batches import Batches
 from bedrock_batch_assets.client.webserver import Webserver
-from bedrock_batch_assets.jobs.service import ROLE_ARN_VARIABLE, BedrockBatchJobs
+from bedrock_batch_assets.jobs.resource import ROLE_ARN_VARIABLE, BedrockBatchJobs
 from bedrock_batch_assets.storage.resource import BUCKET_VARIABLE, BatchStorage
 
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from bedrock_batch_assets.errors import BatchError
+from bedrock_batch_assets.jobs.clock import Clock
 from bedrock_batch_assets.jobs.naming import JobName
 from bedrock_batch_assets.jobs.on_demand import OnDemand, OnDemandPass
 from bedrock_batch_assets.jobs.ownership import JobOrder, find_or_create
-from bedrock_batch_assets.jobs.service import BedrockBatchJobs
+from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
 from bedrock_batch_assets.jobs.state import JobState
-from bedrock_batch_assets.jobs.waiting import Clock
 from bedrock_batch_assets.storage.manifests import ChunkManifest, JobOutput
 from bedrock_batch_assets.storage.resource import BatchStorage, NotMaterializedError
 
@@ -190,7 +190,7 @@ class ChunkAnswers:
         ).run(left, lambda done, total: self.log(f"{done} of {total} records answered") if done % tenth == 0 else None)
 
     def _unanswered(self, outputs: list[JobOutput]) -> list[bytes]:
-        from bedrock_batch_assets.records.settlement import records_without, settled_records
+        from bedrock_batch_assets.records.answered_records import records_without, settled_records
 
         settled: set[str] = set()
         for output in outputs:

@@ -12,7 +12,7 @@ from functools import partial
 import msgspec
 
 from bedrock_batch_assets.aws import explained
-from bedrock_batch_assets.jobs.service import BedrockBatchJobs
+from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
 from bedrock_batch_assets.jobs.state import FINISHED
 
 DETAIL_TYPE = "Batch Inference Job State Change"

@@ -20,7 +20,7 @@ from pydantic import Field
 
 from bedrock_batch_assets.aws import THROTTLED, AwsConnection, error_code, error_message, explained
 from bedrock_batch_assets.errors import ConfigurationError
-from bedrock_batch_assets.jobs.waiting import Clock
+from bedrock_batch_assets.jobs.clock import Clock
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError

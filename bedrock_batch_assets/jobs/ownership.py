@@ -10,10 +10,10 @@ from typing import Literal
 
 from bedrock_batch_assets.aws import error_code, is_passing
 from bedrock_batch_assets.errors import BatchError
+from bedrock_batch_assets.jobs.clock import Clock
 from bedrock_batch_assets.jobs.naming import JobName
-from bedrock_batch_assets.jobs.service import BedrockBatchJobs
+from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
 from bedrock_batch_assets.jobs.state import JobState
-from bedrock_batch_assets.jobs.waiting import Clock
 
 # Somebody else in the account holds the places in flight: keep ours in Dagster's queue and ask again.
 _WAITABLE = frozenset({"ServiceQuotaExceededException"})

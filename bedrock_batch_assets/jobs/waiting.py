@@ -4,33 +4,18 @@ Dagster is growing a run state for "waiting on external work, with no worker"; w
 what moves.
 """
 
-import random
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from bedrock_batch_assets.aws import error_code, is_passing
-from bedrock_batch_assets.jobs.service import BedrockBatchJobs
+from bedrock_batch_assets.jobs.clock import Clock
+from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
 from bedrock_batch_assets.jobs.state import JobState
 
 # A job can be unknown for a while after Create: the Terraform provider allows its first Get 5 minutes.
 NOT_FOUND_GRACE_SECONDS = 300.0
 MIN_POLL_SECONDS = 1.0
 # How often a sleeping run listens for word that its job has finished: a read of Dagster's database each time.
-LISTEN_SECONDS = 2.0
-
-
-@dataclass(frozen=True)
-class Clock:
-    """Time, so that tests can inject their own."""
-
-    now: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
-    random: Callable[[], float] = field(default=random.random)
-
-    def backoff(self, attempt: int, longest: float) -> float:
-        """Seconds before try number `attempt` (from 0): doubling from 1 s up to `longest`, jittered by half."""
-        return min(longest, float(2 ** min(attempt, 16))) * (0.5 + self.random() / 2)
+NOTICE_SECONDS = 2.0
 
 
 def poll_seconds(waited: float, longest: float, jitter: float) -> float:
@@ -49,12 +34,12 @@ def wait_until_finished(
     on_change: Callable[[JobState], None],
     on_trouble: Callable[[str], None],
     clock: Clock,
-    is_told_finished: Callable[[], bool] = lambda: False,
+    has_finished_notice: Callable[[], bool] = lambda: False,
 ) -> JobState:
     """Look at a job until it has finished, however long that takes, and return its last state.
 
     Throttling, server errors and broken connections only slow it down. `on_change` is called for each new status,
-    not for each look, and `on_trouble` once for each run of failing looks. `is_told_finished` says whether somebody
+    not for each look, and `on_trouble` once for each run of failing looks. `has_finished_notice` says whether somebody
     else has seen the job finished: then the next look comes at once. It may be wrong, or never say so.
 
     Raises:
@@ -92,15 +77,15 @@ def wait_until_finished(
             clock.sleep(seconds)
             told = False
         else:
-            told = _sleep_until_told(clock, seconds, is_told_finished)
+            told = _sleep_until_notice(clock, seconds, has_finished_notice)
 
 
-def _sleep_until_told(clock: Clock, seconds: float, is_told_finished: Callable[[], bool]) -> bool:
+def _sleep_until_notice(clock: Clock, seconds: float, has_finished_notice: Callable[[], bool]) -> bool:
     """Sleep, listening meanwhile. Returns whether there was word before the time was over."""
     end = clock.now() + seconds
-    while (left := end - clock.now()) > LISTEN_SECONDS:
-        clock.sleep(LISTEN_SECONDS)
-        if is_told_finished():
+    while (left := end - clock.now()) > NOTICE_SECONDS:
+        clock.sleep(NOTICE_SECONDS)
+        if has_finished_notice():
             return True
     clock.sleep(max(0.0, left))
     return False

@@ -19,22 +19,38 @@ Errors are `{"message": "…"}` with status 400, 404 or 405.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import msgspec
 
+from bedrock_batch_assets.local_aws.calls import CallCounter
 from bedrock_batch_assets.local_aws.errors import ServiceError
 from bedrock_batch_assets.local_aws.http_messages import Answer, Request, json_answer
-from bedrock_batch_assets.local_aws.jobs import Job
-from bedrock_batch_assets.local_aws.settings import SettingsError
-
-if TYPE_CHECKING:
-    from bedrock_batch_assets.local_aws.service import Service
+from bedrock_batch_assets.local_aws.jobs import Job, JobBook
+from bedrock_batch_assets.local_aws.ledger import Ledger
+from bedrock_batch_assets.local_aws.lifecycle import Lifecycle
+from bedrock_batch_assets.local_aws.settings import Settings, SettingsError
 
 PREFIX = "/_local/"
 
 
-def answer(service: "Service", request: Request) -> Answer:
+class Controlled(Protocol):
+    """What the endpoint shows and changes: the stand-in as a whole."""
+
+    settings: Settings
+    book: JobBook
+    ledger: Ledger
+    calls: CallCounter
+    lifecycle: Lifecycle
+
+    def change_settings(self, change: Any) -> None:
+        """Change some settings, or raise SettingsError and change nothing."""
+
+    def reset(self) -> None:
+        """Forget everything that happened."""
+
+
+def answer(service: Controlled, request: Request) -> Answer:
     """Answer a request to the control endpoint."""
     name = request.raw_path.removeprefix(PREFIX).rstrip("/")
     routes = _ROUTES.get(name)
@@ -49,12 +65,12 @@ def answer(service: "Service", request: Request) -> Answer:
         return json_answer({"message": str(error)}, 400)
 
 
-def _health(service: "Service", request: Request) -> Any:
+def _health(service: Controlled, request: Request) -> Any:
     del service, request
     return {"status": "ok"}
 
 
-def _jobs(service: "Service", request: Request) -> Any:
+def _jobs(service: Controlled, request: Request) -> Any:
     del request
     with service.book.lock:
         jobs = [_job(job) for job in service.book.jobs()]
@@ -81,28 +97,28 @@ def _job(job: Job) -> dict[str, Any]:
     }
 
 
-def _ledger(service: "Service", request: Request) -> Any:
+def _ledger(service: Controlled, request: Request) -> Any:
     if request.query.get("summary") not in {None, "", "0"}:
         return service.ledger.summary()
     return {"records": service.ledger.entries(request.query.get("jobArn"))}
 
 
-def _calls(service: "Service", request: Request) -> Any:
+def _calls(service: Controlled, request: Request) -> Any:
     del request
     return service.calls.counts()
 
 
-def _settings(service: "Service", request: Request) -> Any:
+def _settings(service: Controlled, request: Request) -> Any:
     del request
     return msgspec.to_builtins(service.settings)
 
 
-def _change_settings(service: "Service", request: Request) -> Any:
+def _change_settings(service: Controlled, request: Request) -> Any:
     service.change_settings(request.json())
     return msgspec.to_builtins(service.settings)
 
 
-def _advance(service: "Service", request: Request) -> Any:
+def _advance(service: Controlled, request: Request) -> Any:
     body = request.json()
     seconds = body.get("seconds") if isinstance(body, dict) else None
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds < 0:
@@ -113,13 +129,13 @@ def _advance(service: "Service", request: Request) -> Any:
     return {"now": service.lifecycle.clock.now()}
 
 
-def _reset(service: "Service", request: Request) -> Any:
+def _reset(service: Controlled, request: Request) -> Any:
     del request
     service.reset()
     return {"status": "ok"}
 
 
-_Handler = Callable[["Service", Request], Any]
+_Handler = Callable[[Controlled, Request], Any]
 _ROUTES: dict[str, dict[str, _Handler]] = {
     "health": {"GET": _health},
     "jobs": {"GET": _jobs},

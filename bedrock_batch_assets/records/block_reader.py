@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from bedrock_batch_assets.records.ahead import mapped_ahead
 from bedrock_batch_assets.records.answer_blocks import AnswerBlock
 from bedrock_batch_assets.records.parsing import BinaryReader, OutputParser, OutputRecord, line_blocks
+from bedrock_batch_assets.records.prefetch import map_prefetched
 from bedrock_batch_assets.records.text_columns import CutLines, TextColumns
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class BlockReader:
     def read(self, source: BinaryReader | Iterable[bytes]) -> Iterator[AnswerBlock]:
         """The lines of a file, in order, but blank ones."""
         if self._columns is not None:
-            return mapped_ahead(self._columns.read, _cut(source))
+            return map_prefetched(self._columns.read, _cut(source))
         return self._parsed(source)
 
     def _parsed(self, source: BinaryReader | Iterable[bytes]) -> Iterator[AnswerBlock]:

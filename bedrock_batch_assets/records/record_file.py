@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-from bedrock_batch_assets.records.ahead import RowsAhead, mapped_ahead
+from bedrock_batch_assets.records.prefetch import PrefetchedRows, map_prefetched
 
 if TYPE_CHECKING:
     from collections.abc import Buffer  # type: ignore[attr-defined]
@@ -69,8 +69,11 @@ def write_records(renderer: Renderer, batches: Iterable[pa.RecordBatch], first_r
     records = skipped = size = 0
     first_record = b""
     # Reading, rendering, digesting and writing take their time side by side. None of them needs the GIL for it.
-    with RowsAhead(batches, _READ_AHEAD_BYTES) as rows, ThreadPoolExecutor(1, thread_name_prefix="digest") as thread:
-        for _, rendered in rendered_ahead(renderer, rows, first_row, spare_cores=1):
+    with (
+        PrefetchedRows(batches, _READ_AHEAD_BYTES) as rows,
+        ThreadPoolExecutor(1, thread_name_prefix="digest") as thread,
+    ):
+        for _, rendered in render_prefetched(renderer, rows, first_row, spare_cores=1):
             waiting.append(thread.submit(_update, digest, rendered.pieces))
             file.writelines(rendered.pieces)
             if len(waiting) > _DIGESTED_LATER:
@@ -90,7 +93,7 @@ def _update(digest: hashlib._Hash, pieces: Sequence[Buffer]) -> None:
         digest.update(piece)
 
 
-def rendered_ahead(
+def render_prefetched(
     renderer: Renderer, batches: Iterable[pa.RecordBatch], first_row: int, *, spare_cores: int = 0
 ) -> Iterator[tuple[pa.RecordBatch, RenderedRecords]]:
     """Each Arrow batch with its records, in order, rendered on all cores but `spare_cores`."""
@@ -101,4 +104,4 @@ def rendered_ahead(
             yield batch, row
             row += batch.num_rows
 
-    return mapped_ahead(lambda item: (item[0], renderer.render(*item)), numbered(), spare_cores=spare_cores)
+    return map_prefetched(lambda item: (item[0], renderer.render(*item)), numbered(), spare_cores=spare_cores)

@@ -166,11 +166,11 @@ class ObjectStore:
         Raises:
             ObjectNotFoundError: There is no such object.
         """
-        from bedrock_batch_assets.records.ahead import mapped_ahead
+        from bedrock_batch_assets.records.prefetch import map_prefetched
 
         reader = RangeReader(self.client, self.bucket, key)
         starts = range(0, reader.size, _BLOCK_BYTES)
-        return mapped_ahead(lambda start: reader.read_range(start, _BLOCK_BYTES), starts)
+        return map_prefetched(lambda start: reader.read_range(start, _BLOCK_BYTES), starts)
 
     def head(self, key: str) -> ObjectInfo | None:
         """What S3 knows about the object, user metadata included; None where there is none."""

@@ -14,7 +14,7 @@ from bedrock_batch_assets.records.joining import OutputJoin
 from bedrock_batch_assets.records.rendering import RecordRenderer
 from bedrock_batch_assets.request import OutputFormat
 from bedrock_batch_assets_tests.local_aws_fixture import LocalAws
-from bedrock_batch_assets_tests.platform_parts import HAIKU, TITAN, Bench
+from bedrock_batch_assets_tests.resources_on_local_aws import HAIKU, TITAN, Bench
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ import pytest
 from dagster import DagsterEvent, DagsterEventType, DagsterExecutionInterruptedError
 from dagster._core.events import RunFailureReason
 
-from bedrock_batch_assets.jobs.service import BedrockBatchJobs
+from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
 from bedrock_batch_assets.storage.manifests import OutputsManifest
 from bedrock_batch_assets.storage.resource import BatchStorage
 from bedrock_batch_assets.tags import JOB_TAG
 from bedrock_batch_assets_tests.local_aws_fixture import LocalAws
-from bedrock_batch_assets_tests.platform_parts import HAIKU, Bench
+from bedrock_batch_assets_tests.resources_on_local_aws import HAIKU, Bench
 
 CHUNK = "jokes-00000"
 

@@ -7,10 +7,10 @@ import dagster as dg
 import pytest
 
 from bedrock_batch_assets import prompt_templates
-from bedrock_batch_assets.sensors.batch_progress_sensor import pending_chunks
+from bedrock_batch_assets.sensors.batch_progress import pending_chunks
 from bedrock_batch_assets.storage.manifests import ChunkEntry
 from bedrock_batch_assets_tests.local_aws_fixture import LocalAws
-from bedrock_batch_assets_tests.platform_parts import HAIKU, Bench
+from bedrock_batch_assets_tests.resources_on_local_aws import HAIKU, Bench
 
 
 @pytest.fixture

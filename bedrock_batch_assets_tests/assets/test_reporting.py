@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError, FlexibleCh
 
 from bedrock_batch_assets.assets.reporting import MAX_STEP_RETRIES, asset_run
 from bedrock_batch_assets.errors import BatchError
-from bedrock_batch_assets.heartbeat import last_beat
+from bedrock_batch_assets.runs.heartbeat import last_beat
 
 
 @pytest.fixture

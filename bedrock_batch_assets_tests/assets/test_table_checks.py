@@ -8,7 +8,7 @@ import pytest
 from dagster import AssetCheckEvaluation
 
 from bedrock_batch_assets_tests.local_aws_fixture import LocalAws
-from bedrock_batch_assets_tests.platform_parts import HAIKU, TITAN, Bench
+from bedrock_batch_assets_tests.resources_on_local_aws import HAIKU, TITAN, Bench
 
 PART = "batch_output_parquet/jokes/part-00000.parquet"
 

@@ -13,20 +13,20 @@ from collections.abc import Callable
 
 from bedrock_batch_assets_tests.chaos.report import Report, command, figures
 
-SCENARIOS = {"protocol": 300, "platform": 24}
+SCENARIOS = {"protocol": 300, "dagster": 24}
 
 
 def main() -> int:
     """Run the scenarios. Returns the exit code: 0 if nothing is wrong."""
     parser = argparse.ArgumentParser(prog="python -m bedrock_batch_assets_tests.chaos", description=__doc__)
-    parser.add_argument("--floor", choices=[*SCENARIOS, "all"], default="all", help="which scenarios (default: all)")
-    parser.add_argument("--scenarios", type=int, help=f"how many, of each floor (default: {SCENARIOS})")
+    parser.add_argument("--suite", choices=[*SCENARIOS, "all"], default="all", help="which scenarios (default: all)")
+    parser.add_argument("--scenarios", type=int, help=f"how many, of each suite (default: {SCENARIOS})")
     parser.add_argument("--seed", type=int, default=1, help="number of the first; the others follow it (default: 1)")
-    parser.add_argument("--lanes", type=int, default=2, help="protocol: how many at the same time (default: 2)")
+    parser.add_argument("--workers", type=int, default=2, help="protocol: how many at the same time (default: 2)")
     options = parser.parse_args()
-    if options.floor == "all":
-        return _all_floors(options)
-    count = options.scenarios or SCENARIOS[options.floor]
+    if options.suite == "all":
+        return _all_suites(options)
+    count = options.scenarios or SCENARIOS[options.suite]
     seeds = list(range(options.seed, options.seed + count))
     reports: list[Report] = []
     started = time.monotonic()
@@ -34,39 +34,39 @@ def main() -> int:
     def on_report(report: Report) -> None:
         reports.append(report)
         if report.failed:
-            _print(report.explain(options.floor, seeds))
-        elif len(reports) % 25 == 0 or len(reports) == count or options.floor == "platform":
+            _print(report.explain(options.suite, seeds))
+        elif len(reports) % 25 == 0 or len(reports) == count or options.suite == "dagster":
             _print(f"{len(reports)} of {count}: scenario {report.seed}, {report.seconds:.1f} s, {report.description}")
 
-    _run(options.floor, seeds, options.lanes, on_report)
+    _run(options.suite, seeds, options.workers, on_report)
     if len(reports) < count:
         _print(f"only {len(reports)} of {count} scenarios came to an end")
-    _print(figures(options.floor, reports, time.monotonic() - started))
+    _print(figures(options.suite, reports, time.monotonic() - started))
     return 1 if len(reports) < count or any(report.failed for report in reports) else 0
 
 
-def _run(floor: str, seeds: list[int], lanes: int, on_report: Callable[[Report], None]) -> None:
-    if floor == "protocol":
+def _run(suite: str, seeds: list[int], workers: int, on_report: Callable[[Report], None]) -> None:
+    if suite == "protocol":
         # Before boto3 is imported.
-        from bedrock_batch_assets_tests.chaos import hurry  # noqa: F401
-        from bedrock_batch_assets_tests.chaos.lanes import run_in_lanes
+        from bedrock_batch_assets_tests.chaos import fast_sleep  # noqa: F401
+        from bedrock_batch_assets_tests.chaos.protocol_workers import run_in_workers
 
-        run_in_lanes(seeds, lanes, on_report)
+        run_in_workers(seeds, workers, on_report)
     else:
-        from bedrock_batch_assets_tests.chaos.platform import run_on_platform
+        from bedrock_batch_assets_tests.chaos.dagster_suite import run_on_dagster
 
         # Ends the platform's processes, as Ctrl-C does.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        run_on_platform(seeds, on_report)
+        run_on_dagster(seeds, on_report)
 
 
-def _all_floors(options: argparse.Namespace) -> int:
+def _all_suites(options: argparse.Namespace) -> int:
     last_lines: list[str] = []
     codes: list[int] = []
-    for floor, count in SCENARIOS.items():
-        # A process each: one of them is in a hurry.
-        arguments = command(floor, options.seed, options.scenarios or count).split()[1:]
-        arguments += ["--lanes", str(options.lanes)]
+    for suite, count in SCENARIOS.items():
+        # A process each: one of them is in a fast_sleep.
+        arguments = command(suite, options.seed, options.scenarios or count).split()[1:]
+        arguments += ["--workers", str(options.workers)]
         with subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             line = ""

@@ -53,7 +53,7 @@ class Report:
         account = self.account
         return bool(self.stuck or account.billed_twice or account.rows_lost or account.rows_doubled or account.wrong)
 
-    def explain(self, floor: str, seeds: Sequence[int]) -> str:
+    def explain(self, suite: str, seeds: Sequence[int]) -> str:
         """What is wrong, for people, and how to see it again, alone or with the scenarios that ran beside it."""
         account = self.account
         found = {
@@ -67,22 +67,22 @@ class Report:
         for name, items in found.items():
             lines += [f"  {name}: {item}" for item in items[:_SHOWN]]
             lines += [f"  {name}: and {len(items) - _SHOWN} more"] if len(items) > _SHOWN else []
-        lines.append(f"  again: {command(floor, self.seed, 1)}")
-        if floor == "platform":
-            lines.append(f"  with those beside it: {command(floor, seeds[0], len(seeds))}")
+        lines.append(f"  again: {command(suite, self.seed, 1)}")
+        if suite == "dagster":
+            lines.append(f"  with those beside it: {command(suite, seeds[0], len(seeds))}")
         return "\n".join(lines)
 
 
-def command(floor: str, seed: int, scenarios: int) -> str:
+def command(suite: str, seed: int, scenarios: int) -> str:
     """The command that runs these scenarios."""
-    return f"python -m bedrock_batch_assets_tests.chaos --floor {floor} --seed {seed} --scenarios {scenarios}"
+    return f"python -m bedrock_batch_assets_tests.chaos --suite {suite} --seed {seed} --scenarios {scenarios}"
 
 
-def figures(floor: str, reports: Sequence[Report], seconds: float) -> str:
-    """The last line of a floor."""
+def figures(suite: str, reports: Sequence[Report], seconds: float) -> str:
+    """The last line of a suite."""
     accounts = [report.account for report in reports]
     return (
-        f"{floor}: {len(reports)} scenarios, {sum(report.crashes for report in reports)} crashes, {seconds:.0f} s: "
+        f"{suite}: {len(reports)} scenarios, {sum(report.crashes for report in reports)} crashes, {seconds:.0f} s: "
         f"records billed twice {sum(len(account.billed_twice) for account in accounts)}, "
         f"rows lost {sum(len(account.rows_lost) for account in accounts)}, "
         f"rows doubled {sum(len(account.rows_doubled) for account in accounts)}, "

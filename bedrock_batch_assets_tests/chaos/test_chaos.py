@@ -14,11 +14,11 @@ ROOT = Path(__file__).parents[2]
 NOTHING_WRONG = r"records billed twice 0, rows lost 0, rows doubled 0, stuck 0, other 0"
 
 
-def run(floor: str, seed: int, scenarios: int) -> str:
+def run(suite: str, seed: int, scenarios: int) -> str:
     """The last line that the program prints."""
     # The stand-in of another test is none of its business.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    command = ["--floor", floor, "--seed", str(seed), "--scenarios", str(scenarios)]
+    command = ["--suite", suite, "--seed", str(seed), "--scenarios", str(scenarios)]
     done = subprocess.run(
         [sys.executable, "-m", "bedrock_batch_assets_tests.chaos", *command],
         capture_output=True,

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from bedrock_batch_assets.client.webserver import UnreachableError, Webserver
-from bedrock_batch_assets.local_platform import DEFINITIONS_MODULE, HOST, free_port, instance_settings, wait_until
-from bedrock_batch_assets.processes import Program
+from bedrock_batch_assets.local.local_platform import DEFINITIONS_MODULE, HOST, free_port, instance_settings, wait_until
+from bedrock_batch_assets.local.processes import Program
 
 
 @dataclass(frozen=True)

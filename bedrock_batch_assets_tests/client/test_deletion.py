@@ -12,9 +12,9 @@ from bedrock_batch_assets.client.batches import Batches
 from bedrock_batch_assets.client.deletion import delete_batch, plan_deletion, refuse_in_progress
 from bedrock_batch_assets.client.webserver import Materialization
 from bedrock_batch_assets.errors import RequestError
-from bedrock_batch_assets.jobs.service import BedrockBatchJobs
+from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
 from bedrock_batch_assets.request import OutputFormat
-from bedrock_batch_assets.sensors.asset_events import data_versions
+from bedrock_batch_assets.runs.event_log import data_versions
 from bedrock_batch_assets.storage.manifests import BatchManifest, ChunkEntry
 from bedrock_batch_assets.storage.resource import BatchStorage
 from bedrock_batch_assets_tests.client.conftest import QuietDagster

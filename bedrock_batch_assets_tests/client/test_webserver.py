@@ -16,7 +16,7 @@ import bedrock_batch_assets.client.documents as all_documents
 import bedrock_batch_assets.client.webserver as module
 from bedrock_batch_assets.client.webserver import DagsterRefusedError, Run, UnreachableError, Webserver
 from bedrock_batch_assets.errors import RequestError
-from bedrock_batch_assets.local_platform import free_port
+from bedrock_batch_assets.local.local_platform import free_port
 from bedrock_batch_assets_tests.client.conftest import QuietDagster
 
 CONFIG = {

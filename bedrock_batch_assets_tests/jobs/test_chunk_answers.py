@@ -11,15 +11,16 @@ import pytest
 
 from bedrock_batch_assets.errors import BatchError, ConfigurationError
 from bedrock_batch_assets.jobs.chunk_answers import ChunkAnswers, first_wave
+from bedrock_batch_assets.jobs.clock import Clock
 from bedrock_batch_assets.jobs.naming import JobName, content_digest
 from bedrock_batch_assets.jobs.on_demand import OnDemand
-from bedrock_batch_assets.jobs.service import BedrockBatchJobs
+from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
 from bedrock_batch_assets.jobs.state import JobState
-from bedrock_batch_assets.jobs.waiting import Clock, wait_until_finished
+from bedrock_batch_assets.jobs.waiting import wait_until_finished
 from bedrock_batch_assets.storage.manifests import ChunkManifest, OutputsManifest
 from bedrock_batch_assets.storage.resource import BatchStorage
 from bedrock_batch_assets_tests.local_aws_fixture import LocalAws
-from bedrock_batch_assets_tests.platform_parts import BUCKET, HAIKU
+from bedrock_batch_assets_tests.resources_on_local_aws import BUCKET, HAIKU
 
 CHUNK = "demo-00000"
 _QUICK = threading.Event()

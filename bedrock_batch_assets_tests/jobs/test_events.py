@@ -8,7 +8,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from bedrock_batch_assets.jobs.events import JobEvent, drain_events, read_event
-from bedrock_batch_assets.jobs.service import BedrockBatchJobs
+from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
 from bedrock_batch_assets_tests.local_aws_fixture import LocalAws
 
 ARN = "arn:aws:bedrock:us-east-1:123456789012:model-invocation-job/abcdefghwxyz"

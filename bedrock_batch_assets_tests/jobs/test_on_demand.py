@@ -8,11 +8,11 @@ import msgspec
 import pytest
 
 from bedrock_batch_assets.errors import ConfigurationError
+from bedrock_batch_assets.jobs.clock import Clock
 from bedrock_batch_assets.jobs.on_demand import OnDemand, OnDemandPass, Pace
-from bedrock_batch_assets.jobs.waiting import Clock
 from bedrock_batch_assets.storage.objects import ObjectStore
 from bedrock_batch_assets_tests.local_aws_fixture import LocalAws
-from bedrock_batch_assets_tests.platform_parts import HAIKU
+from bedrock_batch_assets_tests.resources_on_local_aws import HAIKU
 
 FOLDER = "claims/demo-00000/"
 OUTPUT = "out/demo-00000/on-demand/demo-00000.jsonl.out"

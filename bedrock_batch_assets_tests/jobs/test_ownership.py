@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 
 from bedrock_batch_assets.errors import ConfigurationError
+from bedrock_batch_assets.jobs.clock import Clock
 from bedrock_batch_assets.jobs.naming import JobName, content_digest
 from bedrock_batch_assets.jobs.ownership import JobOrder, JobRefusedError, find_or_create
-from bedrock_batch_assets.jobs.service import BedrockBatchJobs
-from bedrock_batch_assets.jobs.waiting import Clock
+from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
 from bedrock_batch_assets_tests.local_aws_fixture import LocalAws
-from bedrock_batch_assets_tests.platform_parts import HAIKU
+from bedrock_batch_assets_tests.resources_on_local_aws import HAIKU
 from bedrock_batch_assets_tests.service_model import violations
 
 

@@ -6,9 +6,10 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from bedrock_batch_assets.errors import ConfigurationError
-from bedrock_batch_assets.jobs.service import BedrockBatchJobs
+from bedrock_batch_assets.jobs.clock import Clock
+from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
 from bedrock_batch_assets.jobs.state import JobState
-from bedrock_batch_assets.jobs.waiting import Clock, poll_seconds, wait_until_finished
+from bedrock_batch_assets.jobs.waiting import poll_seconds, wait_until_finished
 
 ARN = "arn:aws:bedrock:us-east-1:123456789012:model-invocation-job/abcdefghijkl"
 
@@ -137,7 +138,7 @@ def test_word_that_the_job_has_finished_ends_the_sleep(told_at: float, seen_at: 
         on_change=lambda _: setattr(time, "time", 2_000.0),
         on_trouble=print,
         clock=time.clock(),
-        is_told_finished=lambda: told_at <= time.time < told_at + 3,
+        has_finished_notice=lambda: told_at <= time.time < told_at + 3,
     )
     assert looks[1] == pytest.approx(seen_at)
 
@@ -154,6 +155,6 @@ def test_wrong_word_costs_one_look_a_poll() -> None:
         on_change=lambda state: setattr(time, "time", 2_000.0) if not state.finished else None,
         on_trouble=print,
         clock=time.clock(),
-        is_told_finished=lambda: True,
+        has_finished_notice=lambda: True,
     )
     assert time.time > 2_000 + 10 * 60

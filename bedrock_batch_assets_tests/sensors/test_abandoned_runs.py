@@ -12,6 +12,7 @@ from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.storage.dagster_run import RunsFilter
 from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG
 
+from bedrock_batch_assets.runs.terminations import is_terminated_by_person
 from bedrock_batch_assets.sensors.abandoned_runs import (
     MAX_TIMES,
     RETRY_GRACE,
@@ -19,7 +20,6 @@ from bedrock_batch_assets.sensors.abandoned_runs import (
     ask_again,
     given_up_backfills,
 )
-from bedrock_batch_assets.terminations import is_terminated_by_person
 
 CHUNK_ASSETS = frozenset({AssetKey("jsonl_chunks"), AssetKey("batch_job_outputs"), AssetKey("result_parts")})
 

@@ -9,12 +9,12 @@ import dagster as dg
 import pytest
 from dagster import DagsterRunStatus
 
-from bedrock_batch_assets.finished_jobs import is_told_finished
 from bedrock_batch_assets.jobs import events as events_module
-from bedrock_batch_assets.sensors.job_status_sensor import TICKS_PER_SWEEP
+from bedrock_batch_assets.runs.job_notices import has_finished_notice
+from bedrock_batch_assets.sensors.job_status import TICKS_PER_SWEEP
 from bedrock_batch_assets_tests.local_aws_fixture import LocalAws
-from bedrock_batch_assets_tests.platform_parts import Bench
-from bedrock_batch_assets_tests.sensors.test_job_status_sensor import chunk_tags, make_job, make_run, tick
+from bedrock_batch_assets_tests.resources_on_local_aws import Bench
+from bedrock_batch_assets_tests.sensors.test_job_status import chunk_tags, make_job, make_run, tick
 
 PATTERN = {"source": ["aws.bedrock"], "detail-type": ["Batch Inference Job State Change"]}
 
@@ -45,7 +45,7 @@ class Watched:
 
 
 # Not `from bedrock_batch_assets.sensors import …`: the module has the name of the sensor in it.
-sensor_module = sys.modules["bedrock_batch_assets.sensors.job_status_sensor"]
+sensor_module = sys.modules["bedrock_batch_assets.sensors.job_status"]
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_thirty_jobs_cost_one_list_when_something_happens_and_none_when_nothing_
     assert {event.metadata["status"].value for event in result.asset_events} == {"Completed"}
     # Four changes of thirty jobs, ten a call, and a call that finds no more.
     assert busy == {"ReceiveMessage": 13, "DeleteMessageBatch": 12, "ListModelInvocationJobs": 1}
-    assert all(is_told_finished(watched.bench.instance, arn) for arn in arns)
+    assert all(has_finished_notice(watched.bench.instance, arn) for arn in arns)
 
 
 def test_lost_events_are_made_up_for_by_the_sweep(watched: Watched) -> None:
@@ -93,7 +93,7 @@ def test_lost_events_are_made_up_for_by_the_sweep(watched: Watched) -> None:
     assert lists == 1
     assert {event.metadata["status"].value for event in result.asset_events} == {"Completed"}
     assert len(result.asset_events) == 3
-    assert all(is_told_finished(watched.bench.instance, arn) for arn in arns)
+    assert all(has_finished_notice(watched.bench.instance, arn) for arn in arns)
 
 
 def test_doubled_events_change_nothing(watched: Watched) -> None:
@@ -159,7 +159,7 @@ def test_an_event_reaches_the_run_also_where_the_list_fails(watched: Watched) ->
         instance=watched.bench.instance, cursor=watched.cursor, resources={"jobs": watched.bench.jobs}
     )
     assert isinstance(sensor_module.job_status_sensor(context), dg.SkipReason)
-    assert is_told_finished(watched.bench.instance, arn)
+    assert has_finished_notice(watched.bench.instance, arn)
 
 
 def test_a_cancelled_runs_job_is_stopped_without_waiting_for_an_event(watched: Watched) -> None:

@@ -3,11 +3,11 @@
 import dagster as dg
 import pytest
 
-from bedrock_batch_assets.finished_jobs import is_told_finished
 from bedrock_batch_assets.jobs.naming import JobName, content_digest
-from bedrock_batch_assets.sensors import job_status_sensor as module
+from bedrock_batch_assets.runs.job_notices import has_finished_notice
+from bedrock_batch_assets.sensors import job_status as module
 from bedrock_batch_assets_tests.local_aws_fixture import LocalAws
-from bedrock_batch_assets_tests.platform_parts import HAIKU, Bench
+from bedrock_batch_assets_tests.resources_on_local_aws import HAIKU, Bench
 
 _JOBS = 5
 
@@ -42,7 +42,7 @@ def test_all_runs_hear_at_once_and_reports_come_over_several_ticks(
             context = dg.build_sensor_context(instance=instance, cursor=cursor, resources={"jobs": bench.jobs})
             result = module.job_status_sensor(context)
             assert isinstance(result, dg.SensorResult)
-            assert all(is_told_finished(instance, arn) for arn in arns)
+            assert all(has_finished_notice(instance, arn) for arn in arns)
             reported.append(
                 [event.partition for event in result.asset_events if isinstance(event, dg.AssetObservation)]
             )

@@ -23,7 +23,7 @@ from bedrock_batch_assets.storage.objects import ObjectInfo, ObjectStore
 from bedrock_batch_assets.storage.resource import BatchStorage
 from bedrock_batch_assets.storage.table_folder import Part, TableFolder
 from bedrock_batch_assets_tests.local_aws_fixture import LocalAws
-from bedrock_batch_assets_tests.platform_parts import BUCKET, read_folder
+from bedrock_batch_assets_tests.resources_on_local_aws import BUCKET, read_folder
 
 FOLDER = "batch_output_parquet/jokes/"
 

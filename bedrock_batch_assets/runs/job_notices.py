@@ -1,0 +1,34 @@
+"""Word from the sensor to waiting runs that their jobs have finished, so that they look at once.
+
+A hint and nothing more: a run that never hears it finds out by its own polling, and one that does hear it asks the
+service.
+"""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dagster import DagsterInstance
+
+
+def post_finished_notices(instance: "DagsterInstance", arns: Iterable[str]) -> None:
+    """Leave word that these jobs have finished."""
+    if told := {_key(arn): "finished" for arn in arns}:
+        # The small key-value store that the heartbeats are in, too.
+        instance.run_storage.set_cursor_values(told)
+
+
+def has_finished_notice(instance: "DagsterInstance", arn: str) -> bool:
+    """Whether somebody left word that the job has finished. One read of the instance's database."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    key = _key(arn)
+    try:
+        return bool(instance.run_storage.get_cursor_values({key}).get(key))
+    except SQLAlchemyError:
+        # A database that is busy or away must not end a wait of hours.
+        return False
+
+
+def _key(arn: str) -> str:
+    return f"bedrock_batch_finished/{arn.rsplit('/', 1)[-1]}"

@@ -1,0 +1,58 @@
+"""What every run worker of the platform imports and loads. The fork server imports this module, and nobody else does.
+
+Whoever forks must have no threads: they are gone in the child, and locks that they held are not. So nothing here
+starts one, and no definitions of the user's own are imported, which might.
+"""
+
+import gc
+import importlib
+import os
+
+_MODULES = (
+    "dagster._grpc.impl",
+    "dagster._core.execution.api",
+    # The instance and its storage, on whichever database.
+    "alembic.command",
+    "dagster._core.storage.event_log.sqlite.sqlite_event_log",
+    "dagster._core.storage.local_compute_log_manager",
+    "dagster._core.storage.runs",
+    "dagster._core.storage.schedules",
+    "dagster._core.storage.sqlite_storage",
+    "sqlalchemy.dialects.sqlite",
+    "bedrock_batch_assets.run_coordinator",
+    # The assets, and what they import where they use it. Not pandas, nor datasets: no chunk needs them.
+    "bedrock_batch_assets.definitions",
+    "bedrock_batch_assets.records.joining",
+    "bedrock_batch_assets.records.record_file",
+    "bedrock_batch_assets.records.rendering",
+    "bedrock_batch_assets.records.answered_records",
+    "bedrock_batch_assets.storage.objects",
+    "bedrock_batch_assets.parquet.part_file",
+    "bedrock_batch_assets.parquet.part_formats",
+    "bedrock_batch_assets.parquet.tables",
+)
+# Each of these libraries starts a thread when it is loaded, and reads here whether it may.
+_WITHOUT_THREADS = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
+
+
+def _load() -> None:
+    kept = {name: os.environ.get(name) for name in _WITHOUT_THREADS}
+    os.environ.update(_WITHOUT_THREADS)
+    try:
+        for module in _MODULES:
+            importlib.import_module(module)
+    finally:
+        for name, value in kept.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+    from bedrock_batch_assets.aws import load_service_models
+
+    load_service_models(("s3", "bedrock"))
+    # Objects that live for ever: no collection in a child looks at them, which would copy their pages.
+    gc.collect()
+    gc.freeze()
+
+
+_load()

@@ -1,0 +1,201 @@
+"""Shows in the UI how far the jobs are: at most one sweep over the service's list a tick, whatever the number of jobs.
+
+Where there is a queue of state-change events, they say when to sweep. Since events can be lost, there is a sweep now
+and then without any.
+"""
+
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import msgspec
+from dagster import AssetKey
+
+from bedrock_batch_assets.errors import BatchError
+from bedrock_batch_assets.jobs.events import JobEvent, drain_events
+from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
+from bedrock_batch_assets.jobs.state import JobState
+from bedrock_batch_assets.runs.job_notices import post_finished_notices
+from bedrock_batch_assets.sensors.orphans import canceled_jobs, end_dead_runs, family_of, stop_orphans
+from bedrock_batch_assets.tags import JOB_ARN_TAG, PARTITION_TAG
+
+# A job lives at most 168 hours (`timeoutDurationInHours`) and some more in the service's queues.
+LONGEST_LIFE = timedelta(days=9)
+# Clocks differ, and submitTimeAfter may or may not include its bound.
+MARGIN = timedelta(minutes=5)
+# Of the tick's 60 s; Dagster's own polling sensors leave 20 s as well.
+TICK_BUDGET_SECONDS = 40.0
+# Of a tick, for reading events. The rest is for the sweep that they lead to.
+EVENTS_BUDGET_SECONDS = 5.0
+# With events: a minute between sweeps without one, at a tick each 10 s.
+TICKS_PER_SWEEP = 6
+# An observation costs the daemon 10 ms, on a busy machine 30: a tick is to stay under 10 s.
+MAX_OBSERVATIONS = 200
+
+
+class Cursor(msgspec.Struct):
+    """What was last reported of each job in flight, and how far back the next sweep has to look."""
+
+    since: datetime | None = None
+    seen: dict[str, tuple[str, int]] = {}
+    # Families of cancelled runs whose jobs have ended: nothing more to do for them.
+    ended: list[str] = []
+    # Ticks without a sweep since the last one.
+    quiet_ticks: int = 0
+
+
+@dg.sensor(
+    asset_selection=dg.AssetSelection.assets("batch_job_outputs"),
+    minimum_interval_seconds=10,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+)
+def job_status_sensor(context: dg.SensorEvaluationContext, jobs: BedrockBatchJobs) -> dg.SensorResult | dg.SkipReason:
+    """Reports status and record counts of the jobs in flight as observations of batch_job_outputs.
+
+    It also takes care of what nobody else is left to do: it ends runs whose process is gone, so that a retry takes
+    over their jobs, and stops jobs whose run was cancelled without a process.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    instance = context.instance
+    for run in end_dead_runs(instance, time.time()):
+        context.log.warning(f"Run {run.run_id} of {run.tags.get(PARTITION_TAG)} had no process any more: ended.")
+    if not jobs.role_arn:
+        return dg.SkipReason("No service role configured: set BEDROCK_BATCH_ROLE_ARN, or run `make dev`.")
+    cursor = read_cursor(context.cursor)
+    owned = owned_jobs(instance)
+    canceled = canceled_jobs(instance)
+    orphaned = {family: chunk for family, chunk in canceled.items() if family not in cursor.ended}
+    ended = [family for family in cursor.ended if family in canceled]
+    events = read_job_events(context, jobs, owned) if jobs.event_queue_url else None
+    if not owned and not orphaned:
+        return dg.SensorResult(cursor=encode_cursor(Cursor(ended=ended)), skip_reason="No job in flight.")
+    if not orphaned and not is_time_to_look(cursor, owned, events):
+        quiet = Cursor(since=cursor.since, seen=cursor.seen, ended=ended, quiet_ticks=cursor.quiet_ticks + 1)
+        return dg.SensorResult(cursor=encode_cursor(quiet), skip_reason=f"{len(owned)} jobs in flight, no event.")
+    try:
+        states = sweep(jobs, owned, orphaned, cursor.since)
+        for state in stop_orphans(jobs, states, orphaned):
+            context.log.warning(f"Stopping job {state.arn}: its run was cancelled, and has no process any more.")
+    except (BatchError, ClientError, BotoCoreError) as error:
+        return dg.SkipReason(f"Bedrock does not list its jobs at the moment: {error}")
+    mine = [state for state in states if state.arn in owned]
+    news = [state for state in mine if cursor.seen.get(state.job_id) != _report(state)]
+    changed = news[:MAX_OBSERVATIONS]
+    post_finished_notices(instance, [state.arn for state in news if state.finished])
+    submitted = [state.submitted_at for state in states if state.submitted_at is not None]
+    # A job that a run attached to can be older than all that were seen before: then the next sweep looks at all.
+    since = min(submitted) - MARGIN if submitted and len(mine) == len(owned) and not orphaned else None
+    told = cursor.seen | {state.job_id: _report(state) for state in changed}
+    seen = {state.job_id: told[state.job_id] for state in mine if state.job_id in told}
+    live = {family_of(state) for state in states if not state.finished}
+    ended += sorted({family for state in states if (family := family_of(state)) in orphaned and family not in live})
+    return dg.SensorResult(
+        asset_events=[observation(owned[state.arn], state, jobs.console_url) for state in changed],
+        cursor=encode_cursor(Cursor(since=since, seen=seen, ended=ended)),
+        skip_reason=f"{len(mine)} jobs in flight, {len(changed)} changed.",
+    )
+
+
+def read_job_events(
+    context: dg.SensorEvaluationContext, jobs: BedrockBatchJobs, owned: Mapping[str, str]
+) -> list[JobEvent] | None:
+    """Read the events that are there, and leave word to the runs whose jobs have finished.
+
+    Returns:
+        The events, also of jobs that are not ours; None where the queue cannot be read, and each tick has to sweep.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    heard: list[JobEvent] = []
+
+    def handle(events: list[JobEvent]) -> None:
+        post_finished_notices(
+            context.instance, [event.arn for event in events if event.finished and event.arn in owned]
+        )
+        heard.extend(events)
+
+    def complain(text: str) -> None:
+        context.log.warning(f"A message in the event queue is no state change of a job, and was deleted: {text}")
+
+    try:
+        drain_events(jobs, handle, complain, deadline=time.monotonic() + EVENTS_BUDGET_SECONDS)
+    except (BatchError, ClientError, BotoCoreError) as error:
+        context.log.error(f"The event queue cannot be read, so jobs are polled: {error}")
+        return None
+    return heard
+
+
+def is_time_to_look(cursor: Cursor, owned: Mapping[str, str], events: list[JobEvent] | None) -> bool:
+    """Whether this tick sweeps: an event brought news, a job is new, or it is time anyway."""
+    if events is None or cursor.quiet_ticks + 1 >= TICKS_PER_SWEEP:
+        return True
+    reported = {arn: cursor.seen.get(arn.rsplit("/", 1)[-1], ("", 0))[0] for arn in owned}
+    # Events come in any order, so each is compared and not only a job's last one.
+    return "" in reported.values() or any(reported.get(event.arn, event.status) != event.status for event in events)
+
+
+def _report(state: JobState) -> tuple[str, int]:
+    return state.status, state.processed or 0
+
+
+def owned_jobs(instance: dg.DagsterInstance) -> dict[str, str]:
+    """Chunk key by job ARN, for the jobs that running runs own."""
+    runs = instance.get_runs(filters=dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+    return {run.tags[JOB_ARN_TAG]: run.tags[PARTITION_TAG] for run in runs if JOB_ARN_TAG in run.tags}
+
+
+def sweep(
+    jobs: BedrockBatchJobs, owned: Mapping[str, str], orphaned: Mapping[str, str], since: datetime | None
+) -> list[JobState]:
+    """The states of owned jobs (by ARN) and orphaned ones (by family), from one pass over the service's list.
+
+    Stops when all owned jobs are found and no orphan is looked for, or when the tick's time is over.
+
+    Args:
+        jobs: The service.
+        owned: By ARN.
+        orphaned: By family, which can have several jobs, or none.
+        since: Jobs submitted before are not looked at; not used where orphans are looked for.
+    """
+    deadline = time.monotonic() + TICK_BUDGET_SECONDS
+    start = datetime.now(UTC) - LONGEST_LIFE
+    found: list[JobState] = []
+    for state in jobs.list(submitted_after=start if orphaned or since is None else since):
+        if state.arn in owned or family_of(state) in orphaned:
+            found.append(state)
+        if (len(found) == len(owned) and not orphaned) or time.monotonic() > deadline:
+            break
+    return found
+
+
+def observation(chunk: str, state: JobState, console_url: str) -> dg.AssetObservation:
+    """What people see of a job in flight, on its chunk's partition of batch_job_outputs."""
+    metadata: dict[str, dg.MetadataValue | str | int] = {
+        "status": state.status,
+        "job_arn": state.arn,
+        "console": dg.MetadataValue.url(console_url),
+    }
+    if state.total is not None:
+        metadata["records_total"] = state.total
+    if state.processed is not None:
+        metadata["records_processed"] = state.processed
+        metadata["records_succeeded"] = state.succeeded or 0
+        metadata["records_failed"] = state.failed or 0
+    return dg.AssetObservation(
+        asset_key=AssetKey("batch_job_outputs"), partition=chunk, description=state.describe(), metadata=metadata
+    )
+
+
+def read_cursor(text: str | None) -> Cursor:
+    """The cursor, or a fresh one where it is missing or unreadable."""
+    try:
+        return msgspec.json.decode(text, type=Cursor) if text else Cursor()
+    except msgspec.DecodeError:
+        return Cursor()
+
+
+def encode_cursor(cursor: Cursor) -> str:
+    """The cursor as text, as Dagster stores it."""
+    return msgspec.json.encode(cursor).decode()

@@ -1,0 +1,105 @@
+"""Runs without a process, and jobs without a run: who is responsible when the one who was is gone.
+
+Nothing here asks whether the code server was restarted: workers survive that. A run is dead when its own process is.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+from dagster import DagsterRunStatus
+
+from bedrock_batch_assets.jobs.naming import JobName
+from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
+from bedrock_batch_assets.jobs.state import JobState
+from bedrock_batch_assets.runs.heartbeat import DEAD_AFTER_SECONDS, is_alive, last_beats
+from bedrock_batch_assets.runs.terminations import is_terminated_by_person
+from bedrock_batch_assets.tags import BATCH_TAG, JOB_TAG, PARTITION_TAG
+
+# For so long after a run was cancelled its job is looked after. Stopping takes the service minutes.
+CANCELED_LOOKBACK = timedelta(hours=1)
+_HELD = [DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
+
+
+def end_dead_runs(instance: dg.DagsterInstance, now: float) -> list[dg.DagsterRun]:
+    """End the runs of batches whose process is gone, and return them.
+
+    One that was running fails, and Dagster's run retries start it again: it attaches to its job. One that was being
+    cancelled is cancelled. Either way its place in the queue is free.
+
+    Args:
+        instance: The Dagster instance.
+        now: Seconds since the epoch.
+    """
+    ended: list[dg.DagsterRun] = []
+    held = instance.get_run_records(filters=dg.RunsFilter(statuses=_HELD))
+    ours = [record for record in held if BATCH_TAG in record.dagster_run.tags]
+    beats = last_beats(instance, [record.dagster_run.run_id for record in ours])
+    for record in ours:
+        run = record.dagster_run
+        beat = beats.get(run.run_id)
+        if beat is None:
+            # Its process died before its first step, or is about to leave its first beat.
+            alive = record.start_time is None or now - record.start_time < DEAD_AFTER_SECONDS
+        else:
+            alive = is_alive(beat, now)
+        if alive:
+            continue
+        # It may have ended by itself since it was listed; now that its process is gone, what it wrote is its last word.
+        latest = instance.get_run_by_id(run.run_id)
+        if latest is None or latest.status not in _HELD:
+            continue
+        if latest.status is DagsterRunStatus.CANCELING:
+            instance.report_run_canceled(run, message="The run's process was gone before it could end by itself.")
+        else:
+            instance.report_run_failed(run, message="The run's process is gone. A retry takes over where it stopped.")
+        ended.append(run)
+    return ended
+
+
+def canceled_jobs(instance: dg.DagsterInstance, now: datetime | None = None) -> dict[str, str]:
+    """Families of jobs, each with its chunk key, whose runs a person cancelled of late.
+
+    Without those whose chunk another run works on by now. A family is named by its run before a job of it is asked
+    for, so that a process that dies right after Create leaves no job behind that nobody can find.
+    """
+    since = (now or datetime.now(UTC)) - CANCELED_LOOKBACK
+    ended = [DagsterRunStatus.CANCELED, DagsterRunStatus.FAILURE]
+    canceled = instance.get_runs(filters=dg.RunsFilter(statuses=ended, updated_after=since))
+    found = {
+        run.tags[JOB_TAG]: run.tags.get(PARTITION_TAG, "")
+        for run in canceled
+        if JOB_TAG in run.tags and is_terminated_by_person(instance, run)
+    }
+    if not found:
+        return {}
+    wanted = {
+        run.tags.get(PARTITION_TAG)
+        for run in instance.get_runs(filters=dg.RunsFilter(statuses=[*_IN_PROGRESS]))
+        if BATCH_TAG in run.tags
+    }
+    return {family: chunk for family, chunk in found.items() if chunk not in wanted}
+
+
+def family_of(state: JobState) -> str | None:
+    """The family of a job, or None if it is none of ours."""
+    name = JobName.parse(state.name)
+    return None if name is None else name.family
+
+
+def stop_orphans(jobs: BedrockBatchJobs, states: Iterable[JobState], canceled: dict[str, str]) -> list[JobState]:
+    """Stop the live jobs among `states` whose runs were cancelled with no process left to do it."""
+    stopped: list[JobState] = []
+    for state in states:
+        if family_of(state) in canceled and not state.finished and state.status != "Stopping" and jobs.stop(state.arn):
+            stopped.append(state)
+    return stopped
+
+
+_IN_PROGRESS = (
+    DagsterRunStatus.QUEUED,
+    DagsterRunStatus.NOT_STARTED,
+    DagsterRunStatus.STARTING,
+    DagsterRunStatus.STARTED,
+    DagsterRunStatus.CANCELING,
+)

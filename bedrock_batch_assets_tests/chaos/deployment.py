@@ -1,0 +1,189 @@
+"""A whole platform whose parts are killed and started again: local AWS, and `dagster dev` on one DAGSTER_HOME."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import yaml
+
+from bedrock_batch_assets.client.webserver import DagsterRefusedError, UnreachableError, Webserver
+from bedrock_batch_assets.local import local_platform
+from bedrock_batch_assets.local.processes import Program, ProgramFailedError, group_members
+from bedrock_batch_assets.runs.heartbeat import is_alive, last_beat
+from bedrock_batch_assets_tests.end_to_end.ui import Ui
+from bedrock_batch_assets_tests.local_aws_fixture import LocalAws
+
+# What the command lines of the parts hold. The code server is started by a proxy, and starts the run workers.
+WEBSERVER, DAEMON, CODE_SERVER = "dagster_webserver", "dagster._daemon", "api grpc"
+_END_SECONDS = 20.0
+_WAIT_SECONDS = 180.0
+_NO_CODE_SERVER_SECONDS = 60.0
+
+
+class Deployment:
+    """One platform in `directory`, with the project's dagster.yaml but for the time that a run may take to start."""
+
+    def __init__(self, directory: Path, aws_settings: dict[str, Any]) -> None:
+        self._directory = directory
+        self._home = directory / "dagster_home"
+        aws_url = f"http://{local_platform.HOST}:{local_platform.free_port()}"
+        self._port = local_platform.free_port()
+        self._url = f"http://{local_platform.HOST}:{self._port}"
+        self._environment = {
+            **local_platform.local_aws_environment(aws_url),
+            "DAGSTER_HOME": str(self._home),
+            # Compiled once for all processes, and time enough on a busy machine: see the tests of the platform.
+            "PYTHONDONTWRITEBYTECODE": "",
+            "PYTHONPYCACHEPREFIX": str(directory / "bytecode"),
+            "DAGSTER_GRPC_TIMEOUT_SECONDS": "300",
+        }
+        self._programs: list[Program] = []
+        self._aws_program: Program | None = None
+        self._aws_settings = aws_settings
+        self._workspace = directory / "workspace.yaml"
+        self.bucket = local_platform.BUCKET
+        self.aws = LocalAws(aws_url)
+        self.ui = Ui(self._url, lambda: None)
+        self.kills = 0
+
+    def start(self) -> None:
+        """Start everything."""
+        self._home.mkdir(parents=True)
+        changes = {"run_monitoring": {"start_timeout_seconds": 60, "cancel_timeout_seconds": 60}}
+        settings = local_platform.instance_settings(self._home, changes)
+        (self._home / "dagster.yaml").write_text(yaml.safe_dump(settings))
+        module = {"module_name": local_platform.DEFINITIONS_MODULE, "location_name": "bedrock_batch_assets"}
+        self._workspace.write_text(yaml.safe_dump({"load_from": [{"python_module": module}]}))
+        self._aws_program = local_platform.start_local_aws(
+            self.aws.endpoint_url,
+            self._directory,
+            self._environment,
+            settings=self._aws_settings,
+            buckets=[self.bucket],
+        )
+        local_platform.wait_for_local_aws(self._aws_program, self.aws.endpoint_url)
+        self._start_dagster()
+        self.instance = dg.DagsterInstance.from_config(str(self._home))
+
+    def end(self) -> None:
+        """End everything, also what earlier kills left behind."""
+        if self._programs:
+            self._programs[-1].end(_END_SECONDS)
+        self._kill_left_behind()
+        if self._aws_program is not None:
+            self._aws_program.end(_END_SECONDS)
+
+    @property
+    def log(self) -> str:
+        """The end of what Dagster says."""
+        return self._programs[-1].tail(80)
+
+    def kill_part(self, part: str) -> None:
+        """Kill the webserver, the daemon or the code server, and start again what ended with it."""
+        for pid in group_members(self._programs[-1].pid):
+            if part in _command_line(pid):
+                self._kill(pid, signal.SIGKILL)
+        if part != CODE_SERVER:
+            # `dagster dev` notices within seconds, and ends the rest.
+            _wait_for(lambda: _has_ended(self._programs[-1]))
+            self._start_dagster()
+            return
+        self._wait_for_code_server()
+
+    def reboot(self) -> None:
+        """Kill everything but AWS at once, and start it again."""
+        self.kills += 1
+        os.killpg(self._programs[-1].pid, signal.SIGKILL)
+        self._programs[-1].end(1.0)
+        self._kill_left_behind()
+        self._start_dagster()
+
+    def interrupt(self) -> None:
+        """Ctrl-C, and start again."""
+        self.kills += 1
+        self._programs[-1].end(_END_SECONDS)
+        self._start_dagster()
+
+    def deploy(self) -> None:
+        """End `dagster dev` alone, which leaves the code server and the run workers behind, and start it again."""
+        self._kill(self._programs[-1].pid, signal.SIGTERM)
+        _wait_for(lambda: _has_ended(self._programs[-1]))
+        self._start_dagster()
+
+    def kill_worker(self, run_id: str) -> bool:
+        """Kill the process of a run. False if it has none (yet, or any more)."""
+        beat = last_beat(self.instance, run_id)
+        if beat is None or not is_alive(beat, time.time()):
+            return False
+        self._kill(beat.pid, signal.SIGKILL)
+        return True
+
+    def _kill(self, pid: int, number: signal.Signals) -> None:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            return
+        self.kills += 1
+
+    def _kill_left_behind(self) -> None:
+        """Kill what outlived its `dagster dev`, known by its environment: group numbers are given to others again."""
+        mark = f"DAGSTER_HOME={self._home}\0"
+        for program in self._programs[:-1]:
+            for pid in group_members(program.pid):
+                if mark in _text_of(pid, "environ"):
+                    self._kill(pid, signal.SIGKILL)
+
+    def _start_dagster(self) -> None:
+        program = local_platform.start_dagster(
+            self._port,
+            self._workspace,
+            log=self._directory / f"dagster-{len(self._programs)}.log",
+            environment=self._environment,
+            directory=self._directory,
+        )
+        self._programs.append(program)
+        local_platform.wait_for_dagster(program, self._url)
+
+    def _wait_for_code_server(self) -> None:
+        deadline = time.monotonic() + _NO_CODE_SERVER_SECONDS
+        while time.monotonic() < deadline:
+            time.sleep(1.0)
+            try:
+                Webserver(self._url).code_location()
+            except (UnreachableError, DagsterRefusedError):
+                continue
+            if any(CODE_SERVER in _command_line(pid) for pid in group_members(self._programs[-1].pid)):
+                return
+        # Nothing brings it back: somebody restarts Dagster.
+        self.interrupt()
+
+
+def _command_line(pid: int) -> str:
+    return _text_of(pid, "cmdline").replace("\0", " ")
+
+
+def _text_of(pid: int, name: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/{name}").read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def _has_ended(program: Program) -> bool:
+    try:
+        program.check()
+    except ProgramFailedError:
+        return True
+    return False
+
+
+def _wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _WAIT_SECONDS
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {_WAIT_SECONDS:g} s")
+        time.sleep(0.2)
