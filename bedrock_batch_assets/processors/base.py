@@ -51,7 +51,7 @@ class TextPlaces(msgspec.Struct, frozen=True):
 class BaseProcessor(dg.ConfigurableResource, ABC):  # type: ignore[type-arg]
     """Turns a row's text into a `modelInput`, and a `modelOutput` into columns, for one family of models.
 
-    Fields are the family's inference parameters: defaults in `definitions.py`, overridden for one batch by the
+    Fields are the family's inference parameters: defaults in `resources.py`, overridden for one batch by the
     request's `inference_parameters`.
     """
 

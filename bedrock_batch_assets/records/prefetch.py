@@ -28,7 +28,7 @@ def map_prefetched(
             of the items before.
     """
     workers = max(min((os.cpu_count() or 1) - spare_cores, _MAX_WORKERS), 1)
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="ahead")
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="prefetch")
     waiting: deque[Future[Result]] = deque()
     source = iter(items)
     problem: Exception | None = None

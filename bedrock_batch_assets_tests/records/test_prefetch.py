@@ -9,7 +9,7 @@ from bedrock_batch_assets.records.prefetch import PrefetchedRows, map_prefetched
 
 
 def own_threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
+    return [thread for thread in threading.enumerate() if thread.name.startswith("prefetch")]
 
 
 @pytest.fixture(autouse=True, params=[1, 2, 4])

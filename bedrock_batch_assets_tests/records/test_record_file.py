@@ -89,7 +89,7 @@ def test_what_goes_wrong_comes_out_and_ends_all_work(
     with pytest.raises(error):
         write_records(renderer(), batches(), 0, file)
     assert len(taken) <= 3 + 2 * 4 + 2
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith(("ahead", "batches", "digest"))]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith(("prefetch", "batches", "digest"))]
 
 
 @pytest.mark.parametrize("bad", [0, 9])

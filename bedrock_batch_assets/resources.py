@@ -1,0 +1,51 @@
+"""The resources that assets and sensors use, with the names under which they ask for them.
+
+| name | class | what it is |
+| --- | --- | --- |
+| `storage` | `storage.resource.BatchStorage` | the bucket and the layout of everything in it |
+| `jobs` | `jobs.resource.BedrockBatchJobs` | the Bedrock batch API: role, timeout, network, repair waves, event queue |
+| `on_demand` | `jobs.on_demand.OnDemand` | the on-demand API, for records that are too few for a job |
+| `processors` | `processors.registry.Processors` | one processor for each family of models, with its defaults |
+| `prices` | `cost.prices.Prices` | the price table |
+| `check_limits` | `assets.checks.CheckLimits` | the share of unanswered rows at which a check warns or fails |
+"""
+
+import os
+
+import dagster as dg
+
+from bedrock_batch_assets.assets.checks import CheckLimits
+from bedrock_batch_assets.cost.prices import PRICES_VARIABLE, Prices
+from bedrock_batch_assets.jobs.on_demand import OnDemand
+from bedrock_batch_assets.jobs.resource import EVENT_QUEUE_VARIABLE, ROLE_ARN_VARIABLE, BedrockBatchJobs
+from bedrock_batch_assets.processors.anthropic import AnthropicProcessor
+from bedrock_batch_assets.processors.converse import ConverseProcessor
+from bedrock_batch_assets.processors.registry import Processors
+from bedrock_batch_assets.processors.titan_text_embeddings_v2 import TitanTextEmbeddingsV2Processor
+from bedrock_batch_assets.storage.resource import BUCKET_VARIABLE, BatchStorage
+
+
+def default_resources(processors: Processors | None = None) -> dict[str, dg.ConfigurableResource]:  # type: ignore[type-arg]
+    """The resources by name, configured from the environment.
+
+    An unset variable is no error here: the code location loads, and what needs the variable says that it is missing.
+
+    Args:
+        processors: The processors to use instead of the defaults.
+    """
+    return {
+        "storage": BatchStorage(bucket=os.environ.get(BUCKET_VARIABLE, "")),
+        "jobs": BedrockBatchJobs(
+            role_arn=os.environ.get(ROLE_ARN_VARIABLE, ""),
+            event_queue_url=os.environ.get(EVENT_QUEUE_VARIABLE, ""),
+        ),
+        "on_demand": OnDemand(),
+        "prices": Prices(path=os.environ.get(PRICES_VARIABLE, "")),
+        "check_limits": CheckLimits(),
+        "processors": processors
+        or Processors(
+            anthropic=AnthropicProcessor(),
+            titan_text_embeddings_v2=TitanTextEmbeddingsV2Processor(),
+            converse=ConverseProcessor(),
+        ),
+    }
