@@ -42,9 +42,9 @@ def test_protocol() -> None:
 
 
 @pytest.mark.timeout(1200)
-def test_platform() -> None:
+def test_dagster() -> None:
     """A batch whose run worker is killed on the whole platform ends by itself, paid for once, with all of its rows."""
-    line = run("platform", 0, 1)
+    line = run("dagster", 0, 1)
     assert re.search(NOTHING_WRONG, line), line
     assert re.search(r"1 scenarios, [1-9]\d* crashes", line), line
 
