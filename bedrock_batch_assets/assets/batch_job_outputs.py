@@ -69,7 +69,7 @@ def batch_job_outputs(
         answers = ChunkAnswers(
             records=records,
             model_id=chunk.batch.model_id,
-            invocation_type=chunk.processor.model_invocation_type,
+            processor=chunk.processor,
             storage=storage,
             jobs=jobs,
             on_demand=on_demand,

@@ -7,7 +7,7 @@ twice.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from bedrock_batch_assets.errors import BatchError
 from bedrock_batch_assets.jobs.clock import Clock
@@ -20,6 +20,7 @@ from bedrock_batch_assets.storage.manifests import ChunkManifest, JobOutput
 from bedrock_batch_assets.storage.resource import BatchStorage, NotMaterializedError
 
 if TYPE_CHECKING:
+    from bedrock_batch_assets.processors.base import BaseProcessor
     from bedrock_batch_assets.storage.objects import ObjectStore
 
 ON_DEMAND_STATUS = "OnDemand"
@@ -50,7 +51,7 @@ class ChunkAnswers:
 
     records: ChunkManifest
     model_id: str
-    invocation_type: Literal["InvokeModel", "Converse"]
+    processor: "BaseProcessor"
     storage: BatchStorage
     jobs: BedrockBatchJobs
     on_demand: OnDemand
@@ -157,7 +158,7 @@ class ChunkAnswers:
         order = JobOrder(
             name=name,
             model_id=self.model_id,
-            invocation_type=self.invocation_type,
+            invocation_type=self.processor.model_invocation_type,
             input_uri=self.storage.uri(folder),
             output_uri=self.storage.uri(layout.chunk_outputs_folder(name.chunk)),
         )
@@ -183,19 +184,19 @@ class ChunkAnswers:
             service=self.on_demand,
             objects=self.storage.objects,
             model_id=self.model_id,
-            invocation_type=self.invocation_type,
+            invocation_type=self.processor.model_invocation_type,
             folder=layout.on_demand_claims(name.chunk, name.digest, number),
             output_key=layout.on_demand_outputs(name.chunk, name.digest, number),
             clock=self.clock,
         ).run(left, lambda done, total: self.log(f"{done} of {total} records answered") if done % tenth == 0 else None)
 
     def _unanswered(self, outputs: list[JobOutput]) -> list[bytes]:
-        from bedrock_batch_assets.records.answered_records import records_without, settled_records
+        from bedrock_batch_assets.records.answered_records import records_without, settled_rows
 
-        settled: set[str] = set()
+        settled: set[int] = set()
         for output in outputs:
             for key in self.storage.output_files(output.prefix):
-                settled.update(settled_records(self.storage.objects.blocks(key)))
+                settled.update(settled_rows(self.storage.objects.blocks(key), self.processor))
         if outputs and len(settled) >= self.records.records:
             return []
         assert self.records.key is not None

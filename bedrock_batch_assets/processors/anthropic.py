@@ -31,7 +31,7 @@ class AnthropicUsage(msgspec.Struct, gc=False):
 class AnthropicOutput(msgspec.Struct, gc=False):
     """The parts of a messages response that end up in the result table."""
 
-    content: list[AnthropicBlock] | None = None
+    content: list[AnthropicBlock] | str | None = None
     stop_reason: str | None = None
     usage: AnthropicUsage | None = None
 
@@ -110,7 +110,10 @@ _TEXT_PLACES = TextPlaces(
 )
 
 
-def _text(blocks: Sequence[AnthropicBlock]) -> str:
+def _text(blocks: Sequence[AnthropicBlock] | str) -> str:
+    if isinstance(blocks, str):
+        # Nobody documents it, and it is an answer that was paid for.
+        return blocks
     if len(blocks) == 1 and blocks[0].text is not None and blocks[0].type == "text":
         return blocks[0].text
     return "".join(block.text for block in blocks if block.text is not None and block.type in {"text", None})

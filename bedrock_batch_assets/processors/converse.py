@@ -20,7 +20,7 @@ class ConverseBlock(msgspec.Struct, gc=False):
 class ConverseMessage(msgspec.Struct, gc=False):
     """The answer."""
 
-    content: list[ConverseBlock] | None = None
+    content: list[ConverseBlock] | str | None = None
 
 
 class ConverseMessageOutput(msgspec.Struct, gc=False):
@@ -151,7 +151,10 @@ _TEXT_PLACES = TextPlaces(
 _LEADING_REASONING = re.compile(r"\A\s*<reasoning>.*?</reasoning>\s*", re.DOTALL)
 
 
-def _text(blocks: Sequence[ConverseBlock]) -> str:
+def _text(blocks: Sequence[ConverseBlock] | str) -> str:
+    if isinstance(blocks, str):
+        # Nobody documents it, and it is an answer that was paid for.
+        return blocks
     if len(blocks) == 1 and blocks[0].text is not None:
         return blocks[0].text
     return "".join(block.text for block in blocks if block.text is not None)

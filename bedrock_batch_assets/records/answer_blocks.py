@@ -39,6 +39,7 @@ class AnswerBlock:
         input_tokens: `UNKNOWN` where they are not told.
         output_tokens: As the above.
         corrupt: Lines that could not be read.
+        retryable: Lines that leave their record to be asked for again, see `OutputRecord`.
         errors: For every line without an answer, by its place: why.
         contents: The answers, as if these pieces were one.
     """
@@ -52,6 +53,7 @@ class AnswerBlock:
     input_tokens: npt.NDArray[np.int64]
     output_tokens: npt.NDArray[np.int64]
     corrupt: npt.NDArray[np.bool_]
+    retryable: npt.NDArray[np.bool_]
     errors: dict[int, str]
     contents: list[Buffer]
 
@@ -93,6 +95,7 @@ class AnswerBlock:
             input_tokens=_token_counts([answer.input_tokens for answer in answers]),
             output_tokens=_token_counts([answer.output_tokens for answer in answers]),
             corrupt=np.array([record.corrupt for record in records], np.bool_),
+            retryable=np.array([record.retryable for record in records], np.bool_),
             errors={place: _no_content_reason(records[place], is_text) for place in empty},
             contents=[content],
         )
@@ -123,7 +126,7 @@ class AnswerBlock:
         )
 
 
-_PLAIN_COLUMNS = ("rows", "lengths", "truncated", "input_tokens", "output_tokens", "corrupt")
+_PLAIN_COLUMNS = ("rows", "lengths", "truncated", "input_tokens", "output_tokens", "corrupt", "retryable")
 
 
 def encoded(text: str) -> bytes:

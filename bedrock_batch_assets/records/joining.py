@@ -41,6 +41,7 @@ _STATUS_FIELDS = (
 OUTPUT_COLUMNS: tuple[str, ...] = (*(field.name for field in _STATUS_FIELDS), RESPONSE_FIELD.name, EMBEDDING_FIELD.name)
 
 MISSING_REASON = "the job's output has no line for this record"
+TRUNCATED_REASON = "the answer stopped at the token limit"
 
 # Offsets of Arrow's string columns are 32 bits wide.
 _MAX_BYTES = 2**31 - 1
@@ -315,9 +316,11 @@ class OutputJoin:
         return JoinSummary(rows=rows, **counts)
 
     def _settle(self, start: int, stop: int, skipped: Iterable[tuple[int, str]]) -> list[bytes]:
-        """Mark the skipped rows. Returns why a row has no answer, for every row that has none."""
+        """Mark the skipped rows. Returns why a row has no whole answer, for every row that has none."""
         errors = [b""] * (stop - start)
         missing = MISSING_REASON.encode()
+        for index in np.flatnonzero(self._status[start:stop] == _TRUNCATED).tolist():
+            errors[index] = self._truncation(int(self._stop_reasons[start + index]))
         for index in np.flatnonzero(self._status[start:stop] <= _ERROR).tolist():
             errors[index] = self._errors.get(start + index, missing)
         for row, reason in skipped:
@@ -329,6 +332,10 @@ class OutputJoin:
             self._input_tokens[slot] = self._output_tokens[slot] = UNKNOWN
             errors[slot - start] = encoded(reason)
         return errors
+
+    def _truncation(self, code: int) -> bytes:
+        reason = self._reasons[code]
+        return TRUNCATED_REASON.encode() + (b" (stop reason: " + reason + b")" if reason else b"")
 
     def _token_column(self, name: str, tokens: npt.NDArray[np.int64]) -> pa.Array:
         known = tokens != UNKNOWN

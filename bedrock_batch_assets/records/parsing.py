@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from bedrock_batch_assets.processors.base import ModelAnswer
+from bedrock_batch_assets.records.error_bodies import ErrorBody, read_error
+from bedrock_batch_assets.records.lenient_bodies import convert_leniently, without_deep_nesting
 from bedrock_batch_assets.records.vectors import MARK, VectorReader
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ MAX_TOKENS = 2**40
 OUTPUT_KEY = b'"modelOutput"'
 ID_HEAD = b'{"recordId":"'
 _MAX_ID_BYTES = 64
+_MAX_INTEGER_DIGITS = 100
 
 _RECORD_ID = re.compile(rb'"recordId"\s*:\s*"([A-Za-z0-9_-]{1,64})"')
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
@@ -43,22 +46,6 @@ class BinaryReader(Protocol):
         ...
 
 
-class ErrorBody(msgspec.Struct, gc=False):
-    """The `error` of a line. The documentation has numbers as codes, a sample of AWS has strings."""
-
-    errorCode: int | str | None = None  # noqa: N815  # the service's spelling
-    errorMessage: str | None = None  # noqa: N815
-    retryable: bool | None = None
-    expired: bool | None = None
-
-    def text(self) -> str:
-        """Code and message in one line: `400: bad request`."""
-        parts = [str(part) for part in (self.errorCode, self.errorMessage) if part not in {None, ""}]
-        notes = [name for name in ("retryable", "expired") if getattr(self, name)]
-        text = ": ".join(parts) or "the service gave no reason"
-        return f"{text} ({', '.join(notes)})" if notes else text
-
-
 class OutputRecord(msgspec.Struct, frozen=True, gc=False):
     """What one line says. Exactly one of `answer` and `error` is set.
 
@@ -67,32 +54,50 @@ class OutputRecord(msgspec.Struct, frozen=True, gc=False):
         answer: The model's.
         error: Why there is no answer, in one line.
         corrupt: The line could not be read. The error says so.
+        retryable: The record is left to be asked for again: the line could not be read, it says nothing, or its error
+            is one of the moment. This is what decides whether a record is settled, and nothing else does.
     """
 
     record_id: str | None
     answer: ModelAnswer | None = None
     error: str | None = None
     corrupt: bool = False
+    retryable: bool = False
 
 
 def checked(record: OutputRecord) -> OutputRecord:
-    """The record; or an error in its place, if its answer does not fit the columns of the result.
+    """The record with nothing in its answer that does not fit the columns of the result.
 
-    Processors of a user's own take answers from bodies that nobody has checked.
+    Processors of a user's own take answers from bodies that nobody has checked. A stop reason or a token count that
+    does not fit becomes null, since the answer was paid for. A response that is no text is an error.
     """
     answer = record.answer
-    if answer is None or (
-        isinstance(answer.response, str | None)
-        and isinstance(answer.stop_reason, str | None)
+    if answer is None:
+        return record
+    response: object = answer.response
+    if not isinstance(response, str | None):
+        return OutputRecord(record.record_id, None, f"unexpected model output: it was read as {answer}")
+    if (
+        isinstance(answer.stop_reason, str | None)
         and _is_token_count(answer.input_tokens)
         and _is_token_count(answer.output_tokens)
     ):
         return record
-    return OutputRecord(record.record_id, None, f"unexpected model output: it was read as {answer}")
+    return OutputRecord(
+        record.record_id,
+        ModelAnswer(
+            response=response,
+            embedding=answer.embedding,
+            stop_reason=answer.stop_reason if isinstance(answer.stop_reason, str) else None,
+            truncated=answer.truncated is True,
+            input_tokens=answer.input_tokens if _is_token_count(answer.input_tokens) else None,
+            output_tokens=answer.output_tokens if _is_token_count(answer.output_tokens) else None,
+        ),
+    )
 
 
 def _is_token_count(tokens: object) -> bool:
-    return tokens is None or (isinstance(tokens, int) and abs(tokens) < MAX_TOKENS)
+    return tokens is None or (type(tokens) is int and abs(tokens) < MAX_TOKENS)
 
 
 def line_blocks(source: BinaryReader | Iterable[bytes]) -> Iterator[list[bytes]]:
@@ -135,7 +140,8 @@ class OutputParser:
     def __init__(self, processor: BaseProcessor) -> None:
         """Prepare the decoder for `processor.output_type`."""
         self._process_output = processor.process_output
-        body: Any = processor.output_type or dict
+        self._body_type: Any = processor.output_type or dict
+        body = self._body_type
         self._line_type: Any = msgspec.defstruct(
             "OutputLine",
             [
@@ -213,34 +219,57 @@ class OutputParser:
 
     def _read(self, line: Any) -> OutputRecord:
         if line.modelOutput is None:
-            if line.error is None:
-                return OutputRecord(line.recordId, None, "the output line has neither modelOutput nor error")
-            return OutputRecord(line.recordId, None, line.error.text())
+            return _without_answer(line.recordId, line.error)
         try:
             return OutputRecord(line.recordId, self._process_output(line.modelOutput))
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             return OutputRecord(line.recordId, None, f"unexpected model output: {error}")
 
     def _parse_odd_line(self, line: bytes) -> OutputRecord:
-        """Read what the strict decoder refuses, as far as it can be read.
+        """Read what the strict decoder refuses, as far as it can be read: an answer that was paid for is kept.
 
-        Python's own decoder takes half surrogates and NaN, and replaced characters stand for bytes that are not UTF-8:
-        an answer that was paid for is kept.
+        Python's own decoder takes half surrogates, control characters and NaN, and replaced characters stand for bytes
+        that are not UTF-8. Whatever is nested too deeply for it becomes null.
         """
+        text = without_deep_nesting(line).decode("utf-8", "replace")
         try:
-            content = _without_lone_surrogates(json.loads(line.decode("utf-8", "replace")))
-        except (ValueError, RecursionError):
+            content = _without_lone_surrogates(json.loads(text, strict=False, parse_int=_integer))
+        except ValueError:
             found = _RECORD_ID.search(line)
-            return OutputRecord(
-                found[1].decode() if found else None, error="the output line is not valid JSON", corrupt=True
-            )
+            identifier = found[1].decode() if found else None
+            return OutputRecord(identifier, error="the output line is not valid JSON", corrupt=True, retryable=True)
         identifier = content.get("recordId") if isinstance(content, dict) else None
         if not isinstance(identifier, str):
-            return OutputRecord(None, error="the output line has no recordId", corrupt=True)
+            return OutputRecord(None, error="the output line has no recordId", corrupt=True, retryable=True)
+        output = content.get("modelOutput")
+        if output is None:
+            return _without_answer(identifier, read_error(content.get("error")))
         try:
-            return self._read(msgspec.convert(content, self._line_type))
+            answer = self._process_output(convert_leniently(output, self._body_type))
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            reason = self._misfit(output) or error
+            return OutputRecord(identifier, error=f"unexpected model output: {reason}")
+        return OutputRecord(identifier, answer)
+
+    def _misfit(self, output: Any) -> msgspec.ValidationError | None:
+        """Where a body differs from the family's; None if it does not."""
+        try:
+            msgspec.convert(output, self._body_type)
         except msgspec.ValidationError as error:
-            return OutputRecord(identifier, error=f"unexpected output line: {error}")
+            return error
+        return None
+
+
+def _without_answer(identifier: str | None, error: ErrorBody | None) -> OutputRecord:
+    if error is None:
+        reason = "the output line has neither modelOutput nor error"
+        return OutputRecord(identifier, error=reason, retryable=True)
+    return OutputRecord(identifier, error=error.text(), retryable=error.passes)
+
+
+def _integer(digits: str) -> int | float:
+    # Python refuses to make an integer of thousands of digits (sys.set_int_max_str_digits).
+    return int(digits) if len(digits) <= _MAX_INTEGER_DIGITS else float(digits)
 
 
 def _without_lone_surrogates(value: Any) -> Any:

@@ -170,6 +170,7 @@ class TextColumns:
             input_tokens=input_tokens[lines],
             output_tokens=output_tokens[lines],
             corrupt=np.zeros(len(lines), np.bool_),
+            retryable=np.zeros(len(lines), np.bool_),
             errors={},
             contents=[characters[offsets[0] : offsets[-1]]],
         )

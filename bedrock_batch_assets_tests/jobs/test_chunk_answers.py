@@ -17,6 +17,7 @@ from bedrock_batch_assets.jobs.on_demand import OnDemand
 from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
 from bedrock_batch_assets.jobs.state import JobState
 from bedrock_batch_assets.jobs.waiting import wait_until_finished
+from bedrock_batch_assets.processors.anthropic import AnthropicProcessor
 from bedrock_batch_assets.storage.manifests import ChunkManifest, OutputsManifest
 from bedrock_batch_assets.storage.resource import BatchStorage
 from bedrock_batch_assets_tests.local_aws_fixture import LocalAws
@@ -60,7 +61,7 @@ class Chunk:
         return ChunkAnswers(
             records=self.records,
             model_id=HAIKU,
-            invocation_type="InvokeModel",
+            processor=AnthropicProcessor(),
             storage=self.storage,
             jobs=self.jobs,
             on_demand=OnDemand(requests_per_second=1000),
@@ -254,3 +255,28 @@ def replace_digest(records: ChunkManifest, digest: str) -> ChunkManifest:
         size_bytes=records.size_bytes,
         key=records.key,
     )
+
+
+ODD_MEMBERS = [
+    {"content": [{"type": "text", "text": "half \ud83d"}]},
+    {"usage": {"input_tokens": 1.0, "output_tokens": "2"}},
+    {"usage": []},
+    {"stop_reason": 1},
+    {"content": [None, {"type": "text", "text": "x"}]},
+    {"content": "plain"},
+    {"metrics": float("nan")},
+]
+
+
+@pytest.mark.parametrize("odd", ODD_MEMBERS)
+def test_an_odd_answer_is_not_paid_for_again(local_aws: LocalAws, odd: dict[str, Any]) -> None:
+    """Whatever else the service writes beside or into an answer that the join can read, its record is settled."""
+    chunk = Chunk(local_aws, 120)
+    [output] = chunk.answers().collect()
+    [key] = chunk.storage.output_files(output.prefix)
+    first, *others = chunk.storage.objects.get_bytes(key).splitlines()
+    content = json.loads(first)
+    content["modelOutput"] |= odd
+    chunk.storage.objects.put_bytes(key, b"\n".join([json.dumps(content).encode(), *others]) + b"\n")
+    assert [found.name for found in chunk.answers().collect()] == [output.name]
+    assert len(chunk.billed()) == 120

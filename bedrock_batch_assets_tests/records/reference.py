@@ -77,6 +77,8 @@ def _columns(content: dict[str, Any], processor: BaseProcessor) -> dict[str, Any
     answer = processor.process_output(msgspec.convert(content["modelOutput"], processor.output_type or dict))
     value = answer.response if processor.kind == "text" else answer.embedding
     status = "truncated" if answer.truncated else "ok"
+    if answer.truncated:
+        columns["record_error"] = f"the answer stopped at the token limit (stop reason: {answer.stop_reason})"
     if not value:
         status = "error"
         columns["record_error"] = f"the model returned no content (stop reason: {answer.stop_reason or 'none given'})"

@@ -187,7 +187,7 @@ def test_a_later_wave_mends_what_failed_and_breaks_nothing() -> None:
         ("ok", "kept", None),
         ("ok", "mended", None),
         ("error", None, "400: new"),
-        ("truncated", "cut", None),
+        ("truncated", "cut", "the answer stopped at the token limit (stop reason: max_tokens)"),
     ]
     # Two lines of the second wave speak of row 100.
     assert summary.duplicate_lines == 1

@@ -3,6 +3,7 @@ import itertools
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -63,19 +64,24 @@ def test_separators_that_json_leaves_alone_do_not_cut_a_line() -> None:
         ({"errorCode": 429, "errorMessage": "x", "retryable": True, "expired": False}, "429: x (retryable)"),
         ({"errorMessage": "late", "expired": True}, "late (expired)"),
         ({}, "the service gave no reason"),
+        ("the model refuses", "the model refuses"),
+        (["a", {"b": 1}], '["a", {"b": 1}]'),
+        ({"errorCode": 400.0, "errorMessage": "bad"}, "400: bad"),
+        ({"errorCode": 400, "errorMessage": {"why": "é"}}, '400: {"errorCode": 400, "errorMessage": {"why": "é"}}'),
+        ({"errorCode": {"a": 1}, "errorMessage": "m"}, '{"errorCode": {"a": 1}, "errorMessage": "m"}'),
     ],
 )
-def test_an_error_is_one_line_of_text(error: dict[str, Any], text: str) -> None:
-    """Code and message, in whichever type and with whichever extras the service writes them."""
-    assert parse(line(error=error)) == [OutputRecord("r0000000001", error=text)]
-    assert parse(line(error=error, modelOutput=None)) == [OutputRecord("r0000000001", error=text)]
+def test_an_error_is_one_line_of_text(error: Any, text: str) -> None:
+    """Code and message, in whichever type and with whichever extras the service writes them; odd shapes keep it all."""
+    for content in (line(error=error), line(error=error, modelOutput=None)):
+        [record] = parse(content)
+        assert (record.record_id, record.answer, record.error) == ("r0000000001", None, text)
 
 
 @pytest.mark.parametrize(
     ("processor", "body"),
     [
         (AnthropicProcessor(), {"output": {"message": {"content": []}}}),
-        (AnthropicProcessor(), {"content": "text"}),
         (AnthropicProcessor(), []),
         (ConverseProcessor(), text_body("x")),
         (TitanTextEmbeddingsV2Processor(), {"embedding": ["a"]}),
@@ -94,7 +100,7 @@ def test_a_body_that_is_not_the_familys_is_one_records_error(processor: BaseProc
 def test_a_line_with_neither_answer_nor_error_says_so() -> None:
     """It is an error of the record."""
     assert parse(line()) == [
-        OutputRecord("r0000000001", error="the output line has neither modelOutput nor error"),
+        OutputRecord("r0000000001", error="the output line has neither modelOutput nor error", retryable=True),
     ]
 
 
@@ -133,10 +139,10 @@ def test_blank_lines_are_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("raw", "text"),
-    [(b'"a\\ud83d"', "a\ufffd"), (b'"a\xff"', "a\ufffd"), (b'"\\ud83d\\ude00"', "😀"), (b'"a\tb"', None)],
+    [(b'"a\\ud83d"', "a\ufffd"), (b'"a\xff"', "a\ufffd"), (b'"\\ud83d\\ude00"', "😀"), (b'"a\tb"', "a\tb")],
 )
 def test_a_paid_answer_survives_broken_characters(raw: bytes, text: str | None) -> None:
-    """Half an emoji, where a token limit cut it, and bytes that are not UTF-8 become the replacement character."""
+    """Half an emoji, if a token limit cut it, and bytes that are not UTF-8 become the replacement character."""
     content = line(text_body("@")).replace(b'"@"', raw)
     [record] = parse(content)
     assert (record.answer.response if record.answer else None) == text
@@ -155,10 +161,55 @@ class LooseProcessor(AnthropicProcessor):
 
 
 @pytest.mark.parametrize(
-    "body", [{}, {"text": 7}, {"text": "a", "why": []}, {"text": "a", "in": "9"}, {"text": "a", "in": 2**63}]
+    "body", [{"text": "a", "why": []}, {"text": "a", "in": "x"}, {"text": "a", "in": 2**63}, {"text": "a", "in": True}]
 )
+def test_a_side_field_of_a_loose_processor_becomes_null(body: dict[str, Any]) -> None:
+    """The answer was paid for: what does not fit beside it is null."""
+    good, odd = parse(line({"text": "a", "in": 9}), line(body), processor=LooseProcessor())
+    assert good.answer == ModelAnswer(response="a", input_tokens=9)
+    assert odd.answer == ModelAnswer(response="a")
+
+
+SIDE_FIELDS: list[tuple[BaseProcessor, dict[str, Any], ModelAnswer]] = [
+    (AnthropicProcessor(), {"usage": {"input_tokens": 1.0}}, ModelAnswer("x", input_tokens=1)),
+    (AnthropicProcessor(), {"usage": {"output_tokens": "2"}}, ModelAnswer("x", output_tokens=2)),
+    (AnthropicProcessor(), {"usage": {"input_tokens": 2**40, "output_tokens": 3}}, ModelAnswer("x", output_tokens=3)),
+    (AnthropicProcessor(), {"usage": {"input_tokens": 1.5, "output_tokens": [4]}}, ModelAnswer("x")),
+    (AnthropicProcessor(), {"usage": []}, ModelAnswer("x")),
+    (AnthropicProcessor(), {"usage": "many"}, ModelAnswer("x")),
+    (AnthropicProcessor(), {"stop_reason": 1}, ModelAnswer("x")),
+    (AnthropicProcessor(), {"content": [None, {"type": "text", "text": "x"}]}, ModelAnswer("x")),
+    (AnthropicProcessor(), {"content": [{"type": 7}, {"type": "text", "text": "x"}, 5]}, ModelAnswer("x")),
+    (AnthropicProcessor(), {"content": "x"}, ModelAnswer("x")),
+    (ConverseProcessor(), {"usage": {"inputTokens": "7", "outputTokens": None}}, ModelAnswer("x", input_tokens=7)),
+    (ConverseProcessor(), {"stopReason": {"a": 1}, "metrics": 7}, ModelAnswer("x")),
+    (ConverseProcessor(), {"output": {"message": {"content": "x"}}}, ModelAnswer("x")),
+    (ConverseProcessor(), {"output": {"message": {"content": [None, {"text": "x"}]}}}, ModelAnswer("x")),
+    (TitanTextEmbeddingsV2Processor(), {"inputTextTokenCount": 3.0}, ModelAnswer(embedding=[1.5, 2.0], input_tokens=3)),
+    (TitanTextEmbeddingsV2Processor(), {"inputTextTokenCount": {}}, ModelAnswer(embedding=[1.5, 2.0])),
+]
+
+
+@pytest.mark.parametrize(("processor", "odd", "answer"), SIDE_FIELDS)
+def test_an_answer_survives_side_fields_of_another_type(
+    processor: BaseProcessor, odd: dict[str, Any], answer: ModelAnswer
+) -> None:
+    """A token count, a stop reason or a block that cannot be read is null, and the answer beside it is kept."""
+    bodies: dict[str, dict[str, Any]] = {
+        "AnthropicProcessor": {"content": [{"type": "text", "text": "x"}]},
+        "ConverseProcessor": {"output": {"message": {"content": [{"text": "x"}]}}},
+        "TitanTextEmbeddingsV2Processor": {"embedding": [1.5, 2]},
+    }
+    [record] = parse(line({**bodies[type(processor).__name__], **odd}), processor=processor)
+    assert record.error is None
+    assert record.answer is not None
+    embedding = record.answer.embedding
+    assert msgspec.structs.replace(record.answer, embedding=None if embedding is None else list(embedding)) == answer
+
+
+@pytest.mark.parametrize("body", [{}, {"text": 7}])
 def test_a_loose_processor_cannot_break_the_columns(body: dict[str, Any]) -> None:
-    """What has another type than the column, or is not there, is an error of this record alone."""
+    """An answer of another type than the column, or none at all, is an error of this record alone."""
     good, bad = parse(line({"text": "a", "in": 9}), line(body), processor=LooseProcessor())
     assert good.answer == ModelAnswer(response="a", input_tokens=9)
     assert bad.answer is None
