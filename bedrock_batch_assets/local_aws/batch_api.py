@@ -155,10 +155,24 @@ class BatchApi:
                 "nextToken": _token(found[-1].sequence, filters),
             }
 
-    def tags(self, arn: str) -> list[dict[str, str]] | None:
-        """The tags that a job was made with, or None if there is no such job."""
-        job = self._book.get(arn)
-        return None if job is None else list(job.request.get("tags") or [])
+    def tagging(self, operation: str, request: Any) -> dict[str, Any] | None:
+        """ListTagsForResource, TagResource and UntagResource, or None if the resource is none of the jobs.
+
+        Raises:
+            ServiceError: A parameter does not fit.
+        """
+        parameters.check("bedrock", operation, request)
+        job = self._book.get(str(request["resourceARN"]))
+        if job is None:
+            return None
+        with self._book.lock:
+            if operation == "ListTagsForResource":
+                return {"tags": [{"key": key, "value": value} for key, value in job.tags.items()]}
+            if operation == "TagResource":
+                job.tags = job.tags | {tag["key"]: tag["value"] for tag in request["tags"]}
+            else:
+                job.tags = {key: value for key, value in job.tags.items() if key not in request["tagKeys"]}
+        return {}
 
     def _find(self, region: str, identifier: str) -> Job:
         parameters.check("bedrock", "GetModelInvocationJob", {"jobIdentifier": identifier})

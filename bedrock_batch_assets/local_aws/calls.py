@@ -7,7 +7,7 @@ from collections.abc import Callable
 from xml.sax.saxutils import escape
 
 from bedrock_batch_assets.local_aws.errors import ServiceError
-from bedrock_batch_assets.local_aws.http_messages import Answer, error_answer, json_answer
+from bedrock_batch_assets.local_aws.http_messages import Answer, Request, error_answer, json_answer
 
 
 class CallCounter:
@@ -70,12 +70,25 @@ class RequestRates:
             raise ServiceError("ThrottlingException", "Too many requests, please wait before trying again.")
 
 
-def fault_answer(service: str, error: ServiceError) -> Answer:
-    """An error in the protocol of the service."""
-    if service in {"bedrock", "bedrock-runtime"}:
-        return error_answer(error)
-    if service in {"sqs", "events"}:
+def unimplemented(service: str, operation: str) -> ServiceError:
+    """The error for an operation that the stand-in does not have."""
+    code = "NotImplemented" if service == "s3" else "UnknownOperationException"
+    return ServiceError(code, f"The local AWS does not have {service}:{operation}. Use an AWS account for it.")
+
+
+def broken(service: str, operation: str) -> ServiceError:
+    """The error for an operation that failed by a fault of the stand-in's own."""
+    code = "InternalError" if service == "s3" else "InternalServerException"
+    return ServiceError(code, f"The local AWS failed at {service}:{operation}. Its log says why.")
+
+
+def fault_answer(service: str, error: ServiceError, request: Request) -> Answer:
+    """An error in the protocol of the service, as far as the request tells which that is."""
+    if "x-amz-target" in request.headers:
         return json_answer({"__type": error.code, "message": error.message}, error.status)
+    is_query = request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
+    if service != "s3" and not is_query and "Action" not in request.query:
+        return error_answer(error)
     inner = f"<Code>{escape(error.code)}</Code><Message>{escape(error.message)}</Message>"
     if service != "s3":
         inner = f"<Error>{inner}</Error><RequestId>local</RequestId>"

@@ -1,5 +1,6 @@
 """The operations that tell which models there are: foundation models and inference profiles."""
 
+import base64
 from typing import Any
 
 from bedrock_batch_assets.local_aws import parameters
@@ -8,6 +9,8 @@ from bedrock_batch_assets.local_aws.errors import ServiceError
 from bedrock_batch_assets.local_aws.models_table import PROFILE_REGIONS, Model, models, split_profile_id
 
 # Any date will do; one is required by neither shape, but people print it.
+# What botocore's model allows at most; the service's default is not documented.
+_PROFILES_PER_PAGE = 1_000
 _MADE = "2025-01-01T00:00:00Z"
 
 
@@ -46,19 +49,39 @@ def get_foundation_model(region: str, identifier: str) -> dict[str, Any]:
 
 
 def list_inference_profiles(region: str, query: dict[str, Any]) -> dict[str, Any]:
-    """ListInferenceProfiles, all on one page.
+    """ListInferenceProfiles.
 
     Raises:
         ServiceError: A parameter does not fit.
     """
-    kind = query.get("type")
-    parameters.check("bedrock", "ListInferenceProfiles", {"typeEquals": kind} if kind else {})
-    if kind == "APPLICATION":
-        return {"inferenceProfileSummaries": []}
+    names = {"type": "typeEquals"}
+    given = {names.get(name, name): value for name, value in query.items()}
+    if str(given.get("maxResults", "")).isdigit():
+        given["maxResults"] = int(given["maxResults"])
+    parameters.check("bedrock", "ListInferenceProfiles", given)
     found = [
-        _profile(model, profile_id, region) for model in models().values() for profile_id in model.profile_ids(region)
+        _profile(model, profile_id, region)
+        for model in models().values()
+        for profile_id in model.profile_ids(region)
+        if given.get("typeEquals") != "APPLICATION"
     ]
-    return {"inferenceProfileSummaries": found}
+    start = _place_in(given.get("nextToken"), len(found))
+    stop = start + given.get("maxResults", _PROFILES_PER_PAGE)
+    page = {"inferenceProfileSummaries": found[start:stop]}
+    return page | ({"nextToken": _token(stop)} if stop < len(found) else {})
+
+
+def _token(place: int) -> str:
+    return base64.urlsafe_b64encode(f"profile {place}".encode()).decode()
+
+
+def _place_in(token: str | None, count: int) -> int:
+    if token is None:
+        return 0
+    for place in range(count):
+        if _token(place) == token:
+            return place
+    raise ServiceError("ValidationException", "The provided nextToken is invalid.")
 
 
 def get_inference_profile(region: str, identifier: str) -> dict[str, Any]:

@@ -17,6 +17,8 @@ HTTP_STATUS: dict[str, int] = {
     # S3's own, https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
     "AccessDenied": 403,
     "InternalError": 500,
+    "InvalidArgument": 400,
+    "NotImplemented": 501,
     "NoSuchBucket": 404,
     "NoSuchKey": 404,
     "RequestTimeout": 400,

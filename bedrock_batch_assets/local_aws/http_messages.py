@@ -12,6 +12,8 @@ from bedrock_batch_assets.local_aws.errors import ServiceError
 Environ = dict[str, Any]
 StartResponse = Callable[[str, list[tuple[str, str]]], object]
 DEFAULT_REGION = "us-east-1"
+# Amazon Bedrock User Guide, "Troubleshooting API error codes", ValidationException.
+MALFORMED = "Malformed input request, please reformat your input and try again."
 _REASONS = {200: "OK", 204: "No Content", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 405: "Not Allowed"}
 
 
@@ -38,8 +40,8 @@ class Request:
             return {}
         try:
             return msgspec.json.decode(self.body)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise ServiceError("ValidationException", f"The request body is not valid JSON: {error}") from error
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise ServiceError("ValidationException", MALFORMED) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,21 @@ class Job:
     # Counts the appointments made for this job: an earlier one is void.
     appointment: int = 0
     _described: tuple[tuple[int, int, int], msgspec.Raw] | None = None
+    # None: as they were asked for.
+    _tags: dict[str, str] | None = None
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The job's tags, value by key."""
+        # A job that was stored by an earlier version has no such field.
+        tags: dict[str, str] | None = getattr(self, "_tags", None)
+        if tags is not None:
+            return tags
+        return {tag["key"]: tag["value"] for tag in self.request.get("tags") or []}
+
+    @tags.setter
+    def tags(self, tags: dict[str, str]) -> None:
+        self._tags = tags
 
     @property
     def name(self) -> str:

@@ -8,18 +8,46 @@ from typing import Any
 from urllib.parse import quote
 from xml.sax.saxutils import escape
 
+from bedrock_batch_assets.local_aws.errors import ServiceError
 from bedrock_batch_assets.local_aws.http_messages import Answer
 
 # What S3 gives at most, and where `max-keys` is not given.
 _MAX_KEYS = 1000
+_MAX_INTEGER = 2**31 - 1
+
+
+def _key_in(token: str) -> str:
+    """The key that a page ended with.
+
+    Raises:
+        ServiceError: InvalidArgument, the token is none of `list_objects`'s making.
+    """
+    try:
+        key = base64.b64decode(token.encode("ascii"), b"-_", validate=True).decode()
+    except ValueError:
+        key = ""
+    if not key:
+        # Amazon S3 API Reference, ListObjectsV2, and its answer to a token of another bucket's.
+        raise ServiceError("InvalidArgument", "The continuation token provided is incorrect")
+    return key
+
+
+def _limit(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > _MAX_INTEGER:
+        raise ServiceError("InvalidArgument", f"Argument maxKeys must be an integer between 0 and {_MAX_INTEGER}")
+    return min(_MAX_KEYS, int(text))
 
 
 def list_objects(bucket: str, keys: dict[str, list[Any]], query: Mapping[str, str]) -> Answer:
-    """One page of a bucket's keys. `keys` maps each name to its versions in moto, the current one last."""
+    """One page of a bucket's keys. `keys` maps each name to its versions in moto, the current one last.
+
+    Raises:
+        ServiceError: InvalidArgument, `max-keys` or the continuation token does not fit.
+    """
     prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
-    token = query.get("continuation-token", "")
-    after = base64.urlsafe_b64decode(token).decode() if token else query.get("start-after", "")
-    limit = min(_MAX_KEYS, int(query.get("max-keys") or _MAX_KEYS))
+    token = query.get("continuation-token")
+    after = query.get("start-after", "") if token is None else _key_in(token)
+    limit = _limit(query.get("max-keys") or str(_MAX_KEYS))
     url = query.get("encoding-type") == "url"
 
     def name(text: str) -> str:
@@ -36,10 +64,11 @@ def list_objects(bucket: str, keys: dict[str, list[Any]], query: Mapping[str, st
         if entry > after and hasattr(versions[-1], "contentsize"):
             found[entry] = versions[-1] if cut < 0 else None
     page = heapq.nsmallest(limit, found) if len(found) > limit else sorted(found)
+    is_truncated = 0 < len(page) < len(found)
     parts = [
         '<?xml version="1.0" encoding="UTF-8"?>\n<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">',
         f"<Name>{escape(bucket)}</Name><Prefix>{name(prefix)}</Prefix><MaxKeys>{limit}</MaxKeys>",
-        f"<KeyCount>{len(page)}</KeyCount><IsTruncated>{str(len(found) > len(page)).lower()}</IsTruncated>",
+        f"<KeyCount>{len(page)}</KeyCount><IsTruncated>{str(is_truncated).lower()}</IsTruncated>",
     ]
     if delimiter:
         parts.append(f"<Delimiter>{name(delimiter)}</Delimiter>")
@@ -47,7 +76,7 @@ def list_objects(bucket: str, keys: dict[str, list[Any]], query: Mapping[str, st
         parts.append("<EncodingType>url</EncodingType>")
     if token:
         parts.append(f"<ContinuationToken>{escape(token)}</ContinuationToken>")
-    if len(found) > len(page) and page:
+    if is_truncated:
         following = base64.urlsafe_b64encode(page[-1].encode()).decode()
         parts.append(f"<NextContinuationToken>{following}</NextContinuationToken>")
     for entry in page:

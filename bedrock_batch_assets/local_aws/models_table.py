@@ -11,8 +11,8 @@ from functools import cache
 from typing import Literal
 
 Family = Literal[
-    "anthropic", "nova", "llama", "mistral", "mistral-text", "deepseek", "openai", "titan-text", "titan-image",
-    "nova-embed", "none",
+    "anthropic", "nova", "llama", "mistral", "mistral-large", "mistral-text", "deepseek", "openai", "titan-text",
+    "titan-image", "nova-embed", "none",
 ]  # fmt: skip
 # Which ids reach a model: its own, an inference profile's, or both.
 Access = Literal["base", "profile", "both"]
@@ -110,8 +110,8 @@ _TABLE: list[tuple[str, Family, Access, int, dict[str, str]]] = [
     }),
     ("Mistral AI", "mistral", "base", 8192, {
         "mistral.mistral-large-2407-v1:0": "Mistral Large 2407",
-        "mistral.mistral-large-2402-v1:0": "Mistral Large 2402",
     }),
+    ("Mistral AI", "mistral-large", "base", 8192, {"mistral.mistral-large-2402-v1:0": "Mistral Large 2402"}),
     ("Mistral AI", "mistral-text", "base", 8192, {"mistral.mistral-small-2402-v1:0": "Mistral Small"}),
     ("Mistral AI", "openai", "base", 32_768, {
         "mistral.mistral-large-3-675b-instruct": "Mistral Large 3",

@@ -13,6 +13,7 @@ _JSON_SERVICES = {"sqs", "events"}
 # Requests with this in their path are Bedrock's, also without a signature to say so (bearer tokens).
 _BEDROCK_PATH = re.compile(r"/(model-invocation-jobs?|foundation-models|inference-profiles|model)(/|$)")
 
+_RUNTIME_PATHS = ("/model/", "/guardrail/", "/async-invoke")
 
 # Operations of S3 that share method and path with others, told apart from them by nothing.
 _PLAIN = {"ListObjects", "GetObject", "PutObject", "HeadObject", "DeleteObject", "CreateBucket", "DeleteBucket"}
@@ -35,7 +36,7 @@ class _Route:
 def service_of(request: Request) -> str:
     """The service that a request is for, as boto3 names it: `s3`, `bedrock-runtime`, `sqs` and so on."""
     if request.service == "bedrock" or (request.service == "" and _BEDROCK_PATH.match(request.raw_path)):
-        return "bedrock-runtime" if request.raw_path.startswith("/model/") else "bedrock"
+        return "bedrock-runtime" if request.raw_path.startswith(_RUNTIME_PATHS) else "bedrock"
     target = request.headers.get("x-amz-target", "")
     if target.startswith("AmazonSQS."):
         return "sqs"

@@ -12,6 +12,7 @@ from bedrock_batch_assets.local_aws.account import Account
 from bedrock_batch_assets.local_aws.fake_models import families
 from bedrock_batch_assets.local_aws.fake_models.base import BodyError, Call
 from bedrock_batch_assets.local_aws.faults import Faults
+from bedrock_batch_assets.local_aws.http_messages import MALFORMED
 from bedrock_batch_assets.local_aws.ledger import Entry, Ledger, canonical
 from bedrock_batch_assets.local_aws.models_table import Model
 from bedrock_batch_assets.local_aws.settings import Settings
@@ -122,9 +123,12 @@ def _check_lines(source: Source, key: str, data: bytes) -> int:
     number = 0
     for number, line in enumerate(read_lines(data), start=1):
         try:
+            # The decoder leaves the characters of a modelInput unread.
+            line.decode()
             record = _decoder.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise InputError(f"Batch job {source.arn} has a malformed record {number} in {key}: {error}") from error
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            reason = "not UTF-8" if isinstance(error, UnicodeDecodeError) else "not a JSON object with a modelInput"
+            raise InputError(f"Batch job {source.arn} has a malformed record {number} in {key}: {reason}") from error
         if not bytes(record.modelInput).lstrip().startswith(b"{"):
             raise InputError(f"Batch job {source.arn} has a malformed record {number} in {key}: no modelInput object")
     return number
@@ -147,6 +151,8 @@ class Work:
         self._faults = faults
         self._ledger = ledger
         self._errors = settings.record_faults
+        self._takes_structured_output = settings.batch_structured_output == "accept"
+        self._takes_tools = settings.batch_tools == "accept"
         single = source.key.endswith(".jsonl")
         self._files: list[_File] = []
         self._records: list[tuple[_File, int, bytes]] = []
@@ -181,8 +187,14 @@ class Work:
         record = _decoder.decode(line)
         # "If you omit the recordId field, Amazon Bedrock adds it in the output"; 11 characters, as in its examples.
         record_id = record.recordId if record.recordId is not None else f"REC{number:08d}"
-        body = msgspec.json.decode(record.modelInput)
-        digest = hashlib.sha256(canonical(body))
+        try:
+            body = msgspec.json.decode(record.modelInput)
+            digest = hashlib.sha256(canonical(body))
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
+            # Half a surrogate pair, a number beyond all bounds, a thousand levels of nesting.
+            self.processed += 1
+            self._refuse(file, record_id, record, {"errorCode": 400, "errorMessage": MALFORMED})
+            return
         fault = self._faults.record(digest.digest())
         if fault == "missing":
             return
@@ -191,15 +203,22 @@ class Work:
             if fault == "error":
                 raise BodyError(self._errors.error_message)
             seed = int.from_bytes(digest.digest()[:8], "big")
-            answer = families.answer(Call(source.model, body, seed, fault == "truncate"), source.invocation_type)
+            call = Call(
+                source.model,
+                body,
+                seed,
+                truncate=fault == "truncate",
+                structured_output=self._takes_structured_output,
+                tools=self._takes_tools,
+            )
+            answer = families.answer(call, source.invocation_type)
         except BodyError as error:
             detail: dict[str, Any] = {"errorCode": error.code, "errorMessage": error.message}
             if fault == "error":
                 detail["errorCode"] = self._errors.error_code
                 if self._errors.error_retryable is not None:
                     detail["retryable"] = self._errors.error_retryable
-            self.error += 1
-            file.lines.append(_encoder.encode(_Failure(record_id, record.modelInput, detail)))
+            self._refuse(file, record_id, record, detail)
             return
         self.success += 1
         self._input_tokens += answer.input_tokens
@@ -220,6 +239,10 @@ class Work:
         file.lines.append(encoded[: len(encoded) // 2] if fault == "corrupt" else encoded)
         if fault == "twice":
             file.repeated.append(encoded)
+
+    def _refuse(self, file: _File, record_id: str, record: Record, detail: dict[str, Any]) -> None:
+        self.error += 1
+        file.lines.append(_encoder.encode(_Failure(record_id, record.modelInput, detail)))
 
     def write(self) -> None:
         """Write an .out file for each input file that has any output, and the manifest."""

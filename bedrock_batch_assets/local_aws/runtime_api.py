@@ -1,15 +1,21 @@
-"""The on-demand operations: InvokeModel and Converse."""
+"""The on-demand operations: InvokeModel and Converse, whole or as a stream, and CountTokens."""
 
+import base64
 import hashlib
 from collections.abc import Callable
+from typing import Any
 
-from bedrock_batch_assets.local_aws import parameters
+import msgspec
+
+from bedrock_batch_assets.local_aws import event_stream, parameters, streamed_answers
 from bedrock_batch_assets.local_aws.errors import ServiceError
 from bedrock_batch_assets.local_aws.fake_models import families
+from bedrock_batch_assets.local_aws.fake_models.base import Answer as ModelAnswer
 from bedrock_batch_assets.local_aws.fake_models.base import BodyError, Call
 from bedrock_batch_assets.local_aws.http_messages import Answer, Request, json_answer
 from bedrock_batch_assets.local_aws.ledger import Entry, Ledger, canonical
 from bedrock_batch_assets.local_aws.model_ids import INVALID_ARN, resolve
+from bedrock_batch_assets.local_aws.models_table import Model
 from bedrock_batch_assets.local_aws.settings import Settings
 
 
@@ -20,26 +26,51 @@ class RuntimeApi:
         self._ledger = ledger
         self._settings = settings
 
-    def invoke(self, request: Request, model_id: str) -> Answer:
-        """InvokeModel.
+    def invoke(self, request: Request, model_id: str, *, stream: bool = False) -> Answer:
+        """InvokeModel, or InvokeModelWithResponseStream.
 
         Raises:
             ServiceError: ValidationException: the model or the body is refused.
         """
-        return self._answer(request, model_id, "InvokeModel")
+        model, answer = self._answer(request, model_id, "InvokeModel")
+        if not stream:
+            return _whole(answer)
+        if model.is_embedding:
+            raise ServiceError("ValidationException", "The model is unsupported for streaming")
+        events = streamed_answers.invoke_events(model.family, answer.output, answer.input_tokens, answer.output_tokens)
+        return _streamed(events, [("X-Amzn-Bedrock-Content-Type", "application/json")])
 
-    def converse(self, request: Request, model_id: str) -> Answer:
-        """Converse.
+    def converse(self, request: Request, model_id: str, *, stream: bool = False) -> Answer:
+        """Converse, or ConverseStream.
 
         Raises:
             ServiceError: ValidationException: the model or the body is refused.
         """
-        return self._answer(request, model_id, "Converse")
+        _, answer = self._answer(request, model_id, "Converse")
+        return _streamed(streamed_answers.converse_events(answer.output)) if stream else _whole(answer)
 
-    def _answer(self, request: Request, model_id: str, invocation_type: families.InvocationType) -> Answer:
-        parameters.check("bedrock-runtime", "CountTokens", {"modelId": model_id, "input": {}})
+    def count_tokens(self, request: Request, model_id: str) -> Answer:
+        """CountTokens, which nobody is billed for.
+
+        Raises:
+            ServiceError: ValidationException: the model or the body is refused.
+        """
+        body = request.json()
+        parameters.check("bedrock-runtime", "CountTokens", {**body, "modelId": model_id})
+        model = self._model(model_id, request.region)
+        # Bedrock does not count for Claude models that only inference profiles reach (user guide, CountTokens).
+        if model.is_embedding or (model.family == "anthropic" and model.access == "profile"):
+            raise ServiceError("ValidationException", "The provided model doesn't support counting tokens.")
+        [(kind, content)] = body["input"].items()
+        if kind == "converse":
+            counted = _asked(Call(model, content, 0, batch=False), "Converse")
+        else:
+            counted = _asked(Call(model, _decoded(content.get("body", "")), 0, batch=False), "InvokeModel")
+        return json_answer({"inputTokens": counted.input_tokens})
+
+    def _model(self, model_id: str, region: str) -> Model:
         try:
-            model, _ = resolve(model_id, request.region, self._settings().application_profiles)
+            return resolve(model_id, region, self._settings().application_profiles)[0]
         except ServiceError as error:
             if error.message != INVALID_ARN or model_id.startswith("arn:"):
                 raise
@@ -48,13 +79,16 @@ class RuntimeApi:
                 f"Invocation of model ID {model_id} with on-demand throughput isn't supported. Retry your request "
                 "with the ID or ARN of an inference profile that contains this model.",
             ) from error
+
+    def _answer(
+        self, request: Request, model_id: str, invocation_type: families.InvocationType
+    ) -> tuple[Model, ModelAnswer]:
+        parameters.check("bedrock-runtime", "CountTokens", {"modelId": model_id, "input": {}})
+        model = self._model(model_id, request.region)
         body = request.json()
         digest = hashlib.sha256(canonical(body))
         seed = int.from_bytes(digest.digest()[:8], "big")
-        try:
-            answer = families.answer(Call(model, body, seed, batch=False), invocation_type)
-        except BodyError as error:
-            raise ServiceError("ValidationException", error.message) from error
+        answer = _asked(Call(model, body, seed, batch=False), invocation_type)
         self._ledger.add(
             [
                 Entry(
@@ -66,9 +100,32 @@ class RuntimeApi:
                 )
             ]
         )
-        headers = [
-            ("X-Amzn-Bedrock-Input-Token-Count", str(answer.input_tokens)),
-            ("X-Amzn-Bedrock-Output-Token-Count", str(answer.output_tokens)),
-            ("X-Amzn-Bedrock-Invocation-Latency", "1"),
-        ]
-        return json_answer(answer.output, headers=headers)
+        return model, answer
+
+
+def _asked(call: Call, invocation_type: families.InvocationType) -> ModelAnswer:
+    try:
+        return families.answer(call, invocation_type)
+    except BodyError as error:
+        raise ServiceError("ValidationException", error.message) from error
+
+
+def _decoded(body: str) -> Any:
+    """The body of an InvokeModel request, as CountTokens carries it: in base64."""
+    try:
+        return msgspec.json.decode(base64.b64decode(body, validate=True))
+    except (ValueError, msgspec.DecodeError) as error:
+        raise ServiceError("ValidationException", "The provided request is not valid.") from error
+
+
+def _whole(answer: ModelAnswer) -> Answer:
+    headers = [
+        ("X-Amzn-Bedrock-Input-Token-Count", str(answer.input_tokens)),
+        ("X-Amzn-Bedrock-Output-Token-Count", str(answer.output_tokens)),
+        ("X-Amzn-Bedrock-Invocation-Latency", "1"),
+    ]
+    return json_answer(answer.output, headers=headers)
+
+
+def _streamed(events: bytes, headers: list[tuple[str, str]] | None = None) -> Answer:
+    return Answer(200, events, [("Content-Type", event_stream.CONTENT_TYPE), *(headers or [])])

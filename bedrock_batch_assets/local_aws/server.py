@@ -4,7 +4,6 @@ import io
 import logging
 import socket
 import threading
-import traceback
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
@@ -59,11 +58,11 @@ class RequestHandler(MotoRequestHandler):
             self.connection.shutdown(socket.SHUT_RDWR)
             return
         except Exception:
-            # A fault of the stand-in itself: tell both sides, and go on.
+            # A fault of the stand-in itself, outside of any operation. The log has the trace.
             logger.exception("%s %s", self.command, self.path)
-            text = traceback.format_exc()
-            started.append(("500 Internal Server Error", [("Content-Length", str(len(text.encode())))]))
-            parts = [text.encode()]
+            text = b"The local AWS failed. Its log says why."
+            started.append(("500 Internal Server Error", [("Content-Length", str(len(text)))]))
+            parts = [text]
         status, headers = started[-1]
         try:
             self._send(status, headers, parts)

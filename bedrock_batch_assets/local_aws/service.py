@@ -1,6 +1,7 @@
 """The stand-in as a whole: its parts, and which of them answers a request."""
 
 import io
+import logging
 import threading
 import time
 from collections.abc import Iterable
@@ -11,7 +12,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from bedrock_batch_assets.local_aws import catalog_api, control
 from bedrock_batch_assets.local_aws.account import Account
 from bedrock_batch_assets.local_aws.batch_api import BatchApi
-from bedrock_batch_assets.local_aws.calls import CallCounter, RequestRates, fault_answer
+from bedrock_batch_assets.local_aws.calls import CallCounter, RequestRates, broken, fault_answer, unimplemented
 from bedrock_batch_assets.local_aws.errors import DroppedConnectionError, ServiceError
 from bedrock_batch_assets.local_aws.events import EventBus
 from bedrock_batch_assets.local_aws.faults import Faults
@@ -30,6 +31,8 @@ from bedrock_batch_assets.local_aws.lifecycle import Lifecycle
 from bedrock_batch_assets.local_aws.operations import operation_of, service_of
 from bedrock_batch_assets.local_aws.runtime_api import RuntimeApi
 from bedrock_batch_assets.local_aws.settings import ApiFault, Settings, changed
+
+logger = logging.getLogger(__name__)
 
 _DIRECT = {"s3", "sqs", "events", "iam", "sts"}
 
@@ -96,15 +99,30 @@ class Service:
         if fault is not None:
             time.sleep(fault.delay_seconds)
             if fault.code is not None and fault.when == "before":
-                return _struck(fault, service).send(start_response)
-        if service in {"bedrock", "bedrock-runtime"}:
-            answer = self._bedrock(environ, request, operation, labels)
-        else:
-            found = self.account.list_objects(labels["Bucket"], request.query) if operation == "ListObjectsV2" else None
-            answer = found or self._through_moto(environ, body, service)
+                return _struck(fault, service, request).send(start_response)
+        try:
+            answer = self._answer(environ, request, service, operation, labels)
+        except NotImplementedError:
+            # That is what moto raises.
+            name = operation if operation != "Unknown" else f"{request.method} {request.raw_path}"
+            answer = fault_answer(service, unimplemented(service, name), request)
+        except ServiceError as error:
+            answer = fault_answer(service, error, request)
+        except Exception:
+            # A fault of the stand-in itself: its log has the trace, the client an error like any other.
+            logger.exception("%s:%s failed", service, operation)
+            answer = fault_answer(service, broken(service, operation), request)
         if fault is not None and fault.code is not None:
-            answer = _struck(fault, service)
+            answer = _struck(fault, service, request)
         return answer.send(start_response)
+
+    def _answer(
+        self, environ: Environ, request: Request, service: str, operation: str, labels: dict[str, str]
+    ) -> Answer:
+        if service in {"bedrock", "bedrock-runtime"}:
+            return self._bedrock(environ, request, operation, labels)
+        found = self.account.list_objects(labels["Bucket"], request.query) if operation == "ListObjectsV2" else None
+        return found or self._through_moto(environ, request.body, service)
 
     def _bedrock(self, environ: Environ, request: Request, operation: str, labels: dict[str, str]) -> Answer:
         region, query = request.region, dict(request.query)
@@ -121,8 +139,14 @@ class Service:
                     return json_answer(self.batch.stop(region, labels["jobIdentifier"]))
                 case "InvokeModel":
                     return self._runtime.invoke(request, labels["modelId"])
+                case "InvokeModelWithResponseStream":
+                    return self._runtime.invoke(request, labels["modelId"], stream=True)
                 case "Converse":
                     return self._runtime.converse(request, labels["modelId"])
+                case "ConverseStream":
+                    return self._runtime.converse(request, labels["modelId"], stream=True)
+                case "CountTokens":
+                    return self._runtime.count_tokens(request, labels["modelId"])
                 case "ListFoundationModels":
                     return json_answer(catalog_api.list_foundation_models(region, query))
                 case "GetFoundationModel":
@@ -132,12 +156,12 @@ class Service:
                 case "GetInferenceProfile":
                     identifier = labels["inferenceProfileIdentifier"]
                     return json_answer(catalog_api.get_inference_profile(region, identifier))
-                case "ListTagsForResource":
-                    tags = self.batch.tags(str(request.json().get("resourceARN")))
-                    if tags is not None:
-                        return json_answer({"tags": tags})
+                case "ListTagsForResource" | "TagResource" | "UntagResource":
+                    tagged = self.batch.tagging(operation, request.json())
+                    if tagged is not None:
+                        return json_answer(tagged)
                 case "Unknown":
-                    raise ServiceError("UnknownOperationException", "")
+                    raise NotImplementedError
                 case _:
                     pass
         except ServiceError as error:
@@ -167,6 +191,9 @@ class Service:
             if hasattr(parts, "close"):
                 parts.close()
         status, headers = started[-1]
+        if body[:15].lower() == b"<!doctype html>":
+            # The page of a web framework that has no such route.
+            raise NotImplementedError
         # The answer to a HEAD has no body and still says how long it would be.
         dropped = {"connection"} if environ["REQUEST_METHOD"] == "HEAD" else {"content-length", "connection"}
         kept = [(name, value) for name, value in headers if name.lower() not in dropped]
@@ -183,8 +210,9 @@ class Service:
             return self._moto_apps[service]
 
 
-def _struck(fault: ApiFault, service: str) -> Answer:
+def _struck(fault: ApiFault, service: str, request: Request) -> Answer:
     if fault.code == "drop":
         raise DroppedConnectionError
     code = fault.code or "InternalServerException"
-    return fault_answer(service, ServiceError(code, fault.message or f"{code} set by the settings.", fault.status))
+    error = ServiceError(code, fault.message or f"{code} set by the settings.", fault.status)
+    return fault_answer(service, error, request)

@@ -133,6 +133,11 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     # The answer to a clientRequestToken seen before with the same parameters: the first job's ARN, or an error.
     repeated_token: Literal["return", "conflict"] = "return"
     stop_ended_job: Literal["ConflictException", "ValidationException"] = "ConflictException"
+    # Whether batch jobs take structured output (`outputConfig.textFormat` of Converse, `output_config.format` of
+    # Anthropic, `response_format` of OpenAI-shaped bodies), and tools in InvokeModel jobs. AWS's pages contradict each
+    # other, so both can be had. "refuse" makes each such record an error.
+    batch_structured_output: Literal["accept", "refuse"] = "refuse"
+    batch_tools: Literal["accept", "refuse"] = "refuse"
     # Application inference profile id to the model id behind it.
     application_profiles: dict[str, str] = {}
     # Of all random choices: faults, and the order of output lines.

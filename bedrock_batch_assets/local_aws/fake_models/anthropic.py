@@ -16,6 +16,7 @@ from bedrock_batch_assets.local_aws.fake_models.base import (
     text_of,
 )
 from bedrock_batch_assets.local_aws.fake_models.prose import write
+from bedrock_batch_assets.local_aws.fake_models.structured import conforming, json_text
 
 # These take temperature or top_p; Opus 5 takes neither.
 _ONE_OF_TWO = ("-sonnet-4-5-", "-haiku-4-5-", "-opus-4-5-", "-opus-4-6", "-sonnet-4-6")
@@ -46,6 +47,7 @@ class Body(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     anthropic_beta: list[str] | None = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: dict[str, Any] | None = None
+    output_config: dict[str, Any] | None = None
 
 
 def answer(call: Call) -> Answer:
@@ -64,20 +66,31 @@ def answer(call: Call) -> Answer:
         isinstance(part, list) and any("cache_control" in block for block in part) for part in blocks
     ):
         raise BodyError("You invoked an unsupported model or your request did not allow prompt caching.")
-    if call.batch and body.tools:
+    if body.tools and not call.takes_tools:
         raise BodyError("tools: Tool use is not supported in batch inference")
+    if body.output_config is not None and not call.takes_structured_output:
+        raise BodyError("output_config: Extra inputs are not permitted")
     limit = check_max_tokens(call, body.max_tokens)
     prompt = "\n".join(text_of(part) for part in blocks if part)
     if not prompt.strip():
         raise BodyError("messages: text content blocks must be non-empty")
     text = write(prompt, call.seed, limit, body.stop_sequences, call.truncate)
+    content: list[dict[str, Any]] = [{"type": "text", "text": text.text}]
+    stop_reason = _STOP_REASONS[text.end]
+    schema = ((body.output_config or {}).get("format") or {}).get("schema")
+    if schema is not None and stop_reason != "max_tokens":
+        content = [{"type": "text", "text": json_text(schema, text.text, call.seed)}]
+    if (tool := _chosen_tool(body)) is not None and stop_reason != "max_tokens":
+        arguments = conforming(tool.get("input_schema") or {}, text.text, call.seed)
+        content = [{"type": "tool_use", "id": f"toolu_bdrk_{call.seed:020x}", "name": tool["name"], "input": arguments}]
+        stop_reason = "tool_use"
     output = {
         "model": call.model.id.removeprefix("anthropic.").split("-v", maxsplit=1)[0],
         "id": f"msg_bdrk_{call.seed:020x}",
         "type": "message",
         "role": "assistant",
-        "content": [{"type": "text", "text": text.text}],
-        "stop_reason": _STOP_REASONS[text.end],
+        "content": content,
+        "stop_reason": stop_reason,
         "stop_sequence": text.stop_sequence,
         "usage": {
             "input_tokens": text.input_tokens,
@@ -87,6 +100,16 @@ def answer(call: Call) -> Answer:
         },
     }
     return Answer(output, text.input_tokens, text.output_tokens)
+
+
+def _chosen_tool(body: Body) -> dict[str, Any] | None:
+    """The tool that the model has to call; None if it may answer in words."""
+    choice = body.tool_choice or {}
+    tools = [tool for tool in body.tools or [] if "name" in tool]
+    if choice.get("type") == "any":
+        return tools[0] if tools else None
+    named = [tool for tool in tools if choice.get("type") == "tool" and tool["name"] == choice.get("name")]
+    return named[0] if named else None
 
 
 def check_sampling(call: Call, temperature: Number | None, top_p: Number | None) -> None:

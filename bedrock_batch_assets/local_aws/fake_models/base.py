@@ -29,7 +29,8 @@ class Call:
     """One request to a model.
 
     `seed` is drawn from the body, so the same body is answered alike. `truncate` asks for an answer cut short as at
-    the token limit. `batch` tells batch inference from on-demand, where some bodies differ.
+    the token limit. `batch` tells batch inference from on-demand, where some bodies differ: `structured_output` and
+    `tools` say whether batch inference takes these.
     """
 
     model: Model
@@ -37,6 +38,18 @@ class Call:
     seed: int
     truncate: bool = False
     batch: bool = True
+    structured_output: bool = False
+    tools: bool = False
+
+    @property
+    def takes_structured_output(self) -> bool:
+        """Whether the answer may be asked for in a format."""
+        return self.structured_output or not self.batch
+
+    @property
+    def takes_tools(self) -> bool:
+        """Whether the answer may be a call of a tool."""
+        return self.tools or not self.batch
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,6 +93,17 @@ class PromptBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     stop: list[str] | None = None
 
 
+def mistral_large(call: Call) -> Answer:
+    """Answer a body of Mistral Large 24.02, which takes a prompt or a conversation.
+
+    Source: Amazon Bedrock User Guide, "Mistral AI text completion" and "Mistral AI chat completion".
+
+    Raises:
+        BodyError: The body is not one that the model takes.
+    """
+    return mistral_text(call) if isinstance(call.body, dict) and "prompt" in call.body else mistral(call)
+
+
 def mistral_text(call: Call) -> Answer:
     """Answer a Mistral text completion body.
 

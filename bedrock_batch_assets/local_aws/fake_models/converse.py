@@ -18,6 +18,7 @@ from bedrock_batch_assets.local_aws.fake_models.base import (
     text_of,
 )
 from bedrock_batch_assets.local_aws.fake_models.prose import token_count, write
+from bedrock_batch_assets.local_aws.fake_models.structured import json_text
 from bedrock_batch_assets.local_aws.parameters import operation
 
 _STOP_REASONS = {"end": "end_turn", "length": "max_tokens", "stop_sequence": "stop_sequence"}
@@ -58,7 +59,7 @@ class Body(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 # What batch inference does not take, by the user guide's page on it.
-_NOT_IN_BATCH = ("toolConfig", "guardrailConfig", "outputConfig")
+_NOT_IN_BATCH = ("toolConfig", "guardrailConfig")
 
 
 def answer(call: Call) -> Answer:
@@ -81,12 +82,15 @@ def answer(call: Call) -> Answer:
         for name in _NOT_IN_BATCH:
             if getattr(body, name) is not None:
                 raise BodyError(f"{name}: Extra inputs are not permitted")
+    if body.outputConfig is not None and not call.takes_structured_output:
+        raise BodyError("outputConfig: Extra inputs are not permitted")
     blocks = [body.system or [], *(message.content for message in body.messages)]
     if call.batch and any("cachePoint" in block for part in blocks for block in part):
         raise BodyError("You invoked an unsupported model or your request did not allow prompt caching.")
     if any(not message.content for message in body.messages):
         raise BodyError("The content field in the Message object is empty. Add a ContentBlock object to the content "
                         "field and try again.")  # fmt: skip
+    _check_texts(body.messages)
     if call.model.family == "anthropic":
         check_sampling(call, config.temperature, config.topP)
     check_range("temperature", config.temperature, 0, 1)
@@ -94,7 +98,11 @@ def answer(call: Call) -> Answer:
     limit = check_max_tokens(call, config.maxTokens)
     prompt = "\n".join(text_of(part) for part in blocks if part)
     text = write(prompt, call.seed, limit, config.stopSequences, call.truncate)
-    content: list[dict[str, Any]] = [{"text": text.text}]
+    words = text.text
+    structure = ((body.outputConfig or {}).get("textFormat") or {}).get("structure") or {}
+    if (schema := (structure.get("jsonSchema") or {}).get("schema")) is not None and text.end != "length":
+        words = json_text(schema, words, call.seed)
+    content: list[dict[str, Any]] = [{"text": words}]
     output_tokens = text.output_tokens
     if "gpt-oss" in call.model.id:
         content.insert(0, {"reasoningContent": {"reasoningText": {"text": _REASONING}}})
@@ -114,6 +122,22 @@ def answer(call: Call) -> Answer:
     if call.batch:
         output |= {"additionalModelResponseFields": None, "trace": None, "performanceConfig": None}
     return Answer(output, text.input_tokens, output_tokens)
+
+
+def _check_texts(messages: list[Message]) -> None:
+    """Check that no text is blank.
+
+    Raises:
+        BodyError: One is, with the service's words.
+    """
+    for number, message in enumerate(messages):
+        for place, block in enumerate(message.content):
+            text = block.get("text")
+            if isinstance(text, str) and not text.strip():
+                raise BodyError(
+                    f"The text field in the ContentBlock object at messages.{number}.content.{place} is blank. "
+                    "Add text to the text field, and try again."
+                )
 
 
 @cache

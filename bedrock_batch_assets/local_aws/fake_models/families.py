@@ -17,6 +17,7 @@ _FAMILIES: Mapping[Family, Callable[[Call], Answer]] = {
     "titan-image": titan.embed_image,
     "llama": completions.llama,
     "mistral": completions.mistral,
+    "mistral-large": completions.mistral_large,
     "mistral-text": completions.mistral_text,
     "deepseek": completions.deepseek,
     "openai": openai.answer,

@@ -15,6 +15,7 @@ from bedrock_batch_assets.local_aws.fake_models.base import (
     text_of,
 )
 from bedrock_batch_assets.local_aws.fake_models.prose import token_count, write
+from bedrock_batch_assets.local_aws.fake_models.structured import json_text
 
 _FINISH_REASONS = {"end": "stop", "length": "length", "stop_sequence": "stop"}
 _REASONING = "<reasoning>The user asks something simple, so a short answer will do.</reasoning>"
@@ -62,8 +63,8 @@ def answer(call: Call) -> Answer:
     body = read_body(call, Body, "fields")
     if not body.messages:
         raise BodyError("messages: List should have at least 1 item after validation, not 0")
-    for name in ("tools", "response_format"):
-        if call.batch and getattr(body, name) is not None:
+    for name, is_taken in (("tools", call.takes_tools), ("response_format", call.takes_structured_output)):
+        if getattr(body, name) is not None and not is_taken:
             raise BodyError(f"{name}: Extra inputs are not permitted")
     check_range("temperature", body.temperature, 0, 2)
     check_range("top_p", body.top_p, 0, 1)
@@ -72,6 +73,10 @@ def answer(call: Call) -> Answer:
     stop = [body.stop] if isinstance(body.stop, str) else body.stop
     text = write("\n".join(text_of(m.content) for m in body.messages), call.seed, limit, stop, call.truncate)
     content, output_tokens = text.text, text.output_tokens
+    output_format = body.response_format or {}
+    if output_format.get("type") in {"json_schema", "json_object"} and text.end != "length":
+        schema = (output_format.get("json_schema") or {}).get("schema") or {"properties": {"answer": {}}}
+        content = json_text(schema, text.text, call.seed)
     if "gpt-oss" in call.model.id:
         content, output_tokens = _REASONING + content, output_tokens + token_count(_REASONING)
     output = {

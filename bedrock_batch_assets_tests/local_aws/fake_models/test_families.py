@@ -230,6 +230,7 @@ MINIMAL: dict[str, dict[str, Any]] = {
     "nova": {"messages": BLOCKS},
     "llama": {"prompt": "hi"},
     "mistral": {"messages": CHAT},
+    "mistral-large": {"prompt": "hi"},
     "mistral-text": {"prompt": "hi"},
     "deepseek": {"prompt": "hi"},
     "openai": {"messages": CHAT},
