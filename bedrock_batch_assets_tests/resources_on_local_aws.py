@@ -26,14 +26,15 @@ TITAN = "amazon.titan-embed-text-v2:0"
 
 
 def read_folder(aws: LocalAws, prefix: str) -> list[dict[str, object]]:
-    """The rows of all Parquet files below `prefix`, as pyarrow reads a folder: hidden names are left out."""
+    """The rows of all objects below `prefix`, each of which has to be Parquet: no name is left out."""
     import pyarrow.dataset
     import pyarrow.fs
 
     s3 = pyarrow.fs.S3FileSystem(
         endpoint_override=aws.endpoint_url, access_key="local", secret_key="local", region=aws.region
     )
-    rows: list[dict[str, object]] = pyarrow.dataset.dataset(f"{BUCKET}/{prefix}", filesystem=s3).to_table().to_pylist()
+    folder = pyarrow.dataset.dataset(f"{BUCKET}/{prefix}", filesystem=s3, ignore_prefixes=[])
+    rows: list[dict[str, object]] = folder.to_table().to_pylist()
     return rows
 
 

@@ -83,7 +83,7 @@ def prepare(folder: Path, side: str) -> float:
     if side == "ours":
         import pyarrow.parquet as pq
 
-        from bedrock_batch_assets.parquet.tables import read_rows
+        from bedrock_batch_assets.parquet.files import read_rows
         from bedrock_batch_assets.records.record_file import write_records
         from bedrock_batch_assets.records.rendering import RecordRenderer
 
@@ -125,8 +125,7 @@ def _join(folder: Path, processor: BaseProcessor) -> float:
     import pyarrow.parquet as pq
 
     from bedrock_batch_assets.assets.result_parts import READ_AHEAD_BYTES
-    from bedrock_batch_assets.parquet.part_file import PartFile, write_joined
-    from bedrock_batch_assets.parquet.tables import read_encoded_rows
+    from bedrock_batch_assets.parquet.files import PartFile, read_encoded_rows, write_joined
     from bedrock_batch_assets.records.joining import OutputJoin
     from bedrock_batch_assets.records.prefetch import PrefetchedRows
     from bedrock_batch_assets.records.rendering import RecordRenderer

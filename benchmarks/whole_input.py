@@ -194,13 +194,13 @@ class _Clock:
         from urllib3.response import HTTPResponse
 
         from bedrock_batch_assets.ingest.sources.parquet_source import ParquetSource
-        from bedrock_batch_assets.parquet import tables
+        from bedrock_batch_assets.parquet import files
 
         with (
             _replaced(URLLib3Session, "send", self._timed(self.s3)),
             _replaced(HTTPResponse, "read", self._timed(self.s3)),
             _replaced(ParquetSource, "batches", self._timed_items),
-            _replaced(tables, "read_rows", self._timed_items),
+            _replaced(files, "read_rows", self._timed_items),
         ):
             yield
 

@@ -1,21 +1,24 @@
 """The account of a result table, as asset checks: each says its numbers, whether it passes or not.
 
-They look at a table that has been written already, so a check that fails loses nothing: it tells, and the blocking one
-also keeps assets downstream from using the table.
+They look at a table that has been written already, so a check that fails loses nothing: it shows what is wrong, and the
+blocking one also keeps assets downstream from using the table.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import dagster as dg
 from pydantic import Field
 
 from bedrock_batch_assets.partitions import chunk_key
+from bedrock_batch_assets.request import OutputFormat
 from bedrock_batch_assets.storage.manifests import BatchManifest, PartSummary
 
 ROWS_ACCOUNTED_FOR = dg.AssetCheckSpec(
     "rows_accounted_for",
     asset="result_table",
-    description="Rows in = ok + error + truncated + skipped + missing.",
+    description="Rows in = ok + error + truncated + skipped + missing, as they are decoded from the files.",
     blocking=True,
 )
 RECORD_IDS_UNIQUE = dg.AssetCheckSpec(
@@ -50,6 +53,25 @@ TABLE_CHECKS = (
 _CHUNKS_NAMED = 5
 
 
+@dataclass(frozen=True, slots=True)
+class PartRows:
+    """What the file of a part holds.
+
+    Attributes:
+        statuses: Its rows by `record_status`, decoded from the file; None if they were not: CSV would have to be read
+            as a whole, and what is damaged cannot be.
+        problem: What is wrong with the file; None if nothing is.
+    """
+
+    statuses: Mapping[str, int] | None = None
+    problem: str | None = None
+
+    @property
+    def count(self) -> int | None:
+        """How many rows there are; None if they were not counted."""
+        return None if self.statuses is None else sum(self.statuses.values())
+
+
 class CheckLimits(dg.ConfigurableResource):  # type: ignore[type-arg]
     """From where on the checks of result_table complain."""
 
@@ -65,7 +87,7 @@ def table_checks(
     batch: BatchManifest,
     parts: Sequence[PartSummary],
     total: PartSummary,
-    file_rows: Sequence[int | None] | None,
+    files: Sequence[PartRows],
     limits: CheckLimits,
 ) -> list[dg.AssetCheckResult]:
     """The results of all checks on a table that has just been written.
@@ -74,14 +96,13 @@ def table_checks(
         batch: The batch as it is now, which the table was made from.
         parts: The accounts of its parts, in order.
         total: Their sum.
-        file_rows: Rows by each part's own Parquet footer, None where it cannot be read; None for all of a format that
-            counts no rows.
+        files: What their files hold, in order.
         limits: From where on to complain.
     """
     return [
-        _rows_accounted_for(batch, total),
+        _rows_accounted_for(batch, parts, total, files),
         _record_ids_unique(total),
-        _parts_and_manifest_agree(batch, parts, total, file_rows),
+        _parts_and_manifest_agree(batch, parts, total, files),
         _error_share(total, limits),
         dg.AssetCheckResult(
             check_name=BUILT_FROM_CURRENT_INPUT.name,
@@ -91,15 +112,52 @@ def table_checks(
     ]
 
 
-def _rows_accounted_for(batch: BatchManifest, total: PartSummary) -> dg.AssetCheckResult:
-    counted = sum(total.statuses().values())
+def _rows_accounted_for(
+    batch: BatchManifest, parts: Sequence[PartSummary], total: PartSummary, files: Sequence[PartRows]
+) -> dg.AssetCheckResult:
+    """The summaries say what the join counted, the files what is there: of the two the files are believed."""
+    decoded: Counter[str] = Counter()
+    for part, file in zip(parts, files, strict=True):
+        decoded.update(_known(part.statuses()) if file.statuses is None else file.statuses)
+    wrong = list(_wrong_files(batch, parts, files))
+    counted = decoded.total()
     return dg.AssetCheckResult(
         check_name=ROWS_ACCOUNTED_FOR.name,
-        passed=counted == total.rows == batch.row_count,
+        passed=not wrong and counted == total.rows == batch.row_count,
         severity=dg.AssetCheckSeverity.ERROR,
-        description=f"{batch.row_count} rows in, {total.rows} rows out, {counted} rows with a status.",
-        metadata={"rows_in": batch.row_count, "rows_out": total.rows, "rows_counted": counted, **total.statuses()},
+        description=f"{batch.row_count} rows in, {total.rows} rows out, {counted} rows with a status"
+        + (f". {_named(wrong)}" if wrong else "."),
+        metadata={
+            "rows_in": batch.row_count,
+            "rows_out": total.rows,
+            "rows_counted": counted,
+            **total.statuses(),
+            "damaged_parts": len(wrong),
+        },
     )
+
+
+def _wrong_files(batch: BatchManifest, parts: Sequence[PartSummary], files: Sequence[PartRows]) -> Iterator[str]:
+    """The parts whose files are damaged, or hold other rows than their summaries say."""
+    for index, (part, file) in enumerate(zip(parts, files, strict=True)):
+        chunk = chunk_key(batch.batch, index)
+        if file.problem is not None:
+            yield f"{chunk}: {file.problem}; materialize its result_parts again"
+        elif file.statuses is not None and file.statuses != _known(part.statuses()):
+            yield f"{chunk}: its file has {_in_words(file.statuses)}, its summary {_in_words(_known(part.statuses()))}"
+
+
+def _known(statuses: Mapping[str, int]) -> dict[str, int]:
+    return {status: count for status, count in statuses.items() if count}
+
+
+def _in_words(statuses: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {status}" for status, count in sorted(statuses.items())) or "no rows"
+
+
+def _named(wrong: Sequence[str]) -> str:
+    more = f"; and {len(wrong) - _CHUNKS_NAMED} more" if len(wrong) > _CHUNKS_NAMED else ""
+    return "; ".join(wrong[:_CHUNKS_NAMED]) + more
 
 
 def _record_ids_unique(total: PartSummary) -> dg.AssetCheckResult:
@@ -121,34 +179,34 @@ def _record_ids_unique(total: PartSummary) -> dg.AssetCheckResult:
 
 
 def _parts_and_manifest_agree(
-    batch: BatchManifest, parts: Sequence[PartSummary], total: PartSummary, file_rows: Sequence[int | None] | None
+    batch: BatchManifest, parts: Sequence[PartSummary], total: PartSummary, files: Sequence[PartRows]
 ) -> dg.AssetCheckResult:
     """Rows that differ are an error. The service's own counts may lag behind its outputs: a warning."""
     wrong_rows: list[str] = []
     wrong_records: list[str] = []
-    for index, (entry, part) in enumerate(zip(batch.chunks, parts, strict=True)):
+    for index, (entry, part, file) in enumerate(zip(batch.chunks, parts, files, strict=True)):
         chunk = chunk_key(batch.batch, index)
-        in_file = part.rows if file_rows is None else file_rows[index]
+        in_file = part.rows if file.count is None and file.problem is None else file.count
         if not entry.row_count == part.rows == in_file:
-            footer = "no readable Parquet footer" if in_file is None else f"{in_file} in its file"
+            held = f"none that can be counted: {file.problem}" if in_file is None else f"{in_file} in its file"
             wrong_rows.append(
-                f"{chunk}: {entry.row_count} rows in the batch's manifest, {part.rows} in the part's summary, {footer}"
+                f"{chunk}: {entry.row_count} rows in the batch's manifest, {part.rows} in the part's summary, {held}"
             )
         if part.job_lines != part.job_records:
             wrong_records.append(
                 f"{chunk}: {part.job_records} records processed by the jobs' manifests, {part.job_lines} output lines"
             )
     wrong = wrong_rows + wrong_records
-    more = f"; and {len(wrong) - _CHUNKS_NAMED} more" if len(wrong) > _CHUNKS_NAMED else ""
+    is_counted = batch.output_format is not OutputFormat.csv
     return dg.AssetCheckResult(
         check_name=PARTS_AND_MANIFEST_AGREE.name,
         passed=not wrong,
         severity=dg.AssetCheckSeverity.ERROR if wrong_rows else dg.AssetCheckSeverity.WARN,
-        description="; ".join(wrong[:_CHUNKS_NAMED]) + more if wrong else f"All {len(parts)} parts agree.",
+        description=_named(wrong) if wrong else f"All {len(parts)} parts agree.",
         metadata={
             "rows_in_manifest": batch.row_count,
             "rows_in_summaries": total.rows,
-            "rows_in_files": "not counted: CSV" if file_rows is None else sum(rows or 0 for rows in file_rows),
+            "rows_in_files": sum(file.count or 0 for file in files) if is_counted else "not counted: CSV",
             "job_records": total.job_records,
             "job_lines": total.job_lines,
         },

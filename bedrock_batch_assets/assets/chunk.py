@@ -15,7 +15,7 @@ from bedrock_batch_assets.storage.resource import BatchStorage
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from bedrock_batch_assets.parquet.encoded_rows import EncodedRows
+    from bedrock_batch_assets.parquet.files import EncodedRows
     from bedrock_batch_assets.records.rendering import RecordRenderer
 
 
@@ -62,14 +62,14 @@ class Chunk:
 
     def rows(self, columns: Sequence[str] | None = None) -> "Iterator[pa.RecordBatch]":
         """The chunk's input rows, in order: these columns of them, or all."""
-        from bedrock_batch_assets.parquet.tables import read_rows
+        from bedrock_batch_assets.parquet.files import read_rows
 
         with self.storage.objects.open_reader(self.batch.rows_key) as file:
             yield from read_rows(file, self.entry.first_row, self.entry.row_count, columns=columns)
 
     def encoded_rows(self) -> "Iterator[EncodedRows | pa.RecordBatch]":
         """The chunk's input rows, in order, as they are stored where they are whole row groups."""
-        from bedrock_batch_assets.parquet.tables import read_encoded_rows
+        from bedrock_batch_assets.parquet.files import read_encoded_rows
 
         with self.storage.objects.open_reader(self.batch.rows_key) as file:
             yield from read_encoded_rows(file, self.entry.first_row, self.entry.row_count)

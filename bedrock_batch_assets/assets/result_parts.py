@@ -67,7 +67,7 @@ def result_parts(
 
 def _join(chunk: Chunk, outputs: OutputsManifest, key: str) -> tuple[PartSummary, list[dict[str, Any]]]:
     """Join the answers to the chunk's rows and store the part at `key`. Returns its account and its first rows."""
-    from bedrock_batch_assets.parquet.part_file import PartFile, read_head, write_joined
+    from bedrock_batch_assets.parquet.files import PartFile, read_head, write_joined
     from bedrock_batch_assets.records.joining import OutputJoin
     from bedrock_batch_assets.records.prefetch import PrefetchedRows
 
@@ -85,7 +85,13 @@ def _join(chunk: Chunk, outputs: OutputsManifest, key: str) -> tuple[PartSummary
         stack.close()
         with path.open("rb") as file:
             head = read_head(file, chunk.batch.output_format, PREVIEW_ROWS)
-        summary = PartSummary(version=chunk.entry.version, **asdict(join.summary), **used)
+        summary = PartSummary(
+            version=chunk.entry.version,
+            **asdict(join.summary),
+            **used,
+            size_bytes=path.stat().st_size,
+            footer=part.footer_digest,
+        )
         # The account travels with the part, so that the two cannot disagree.
         storage.objects.upload_file(path, key, metadata={"summary": msgspec.json.encode(summary).decode()})
     return summary, head

@@ -1,12 +1,13 @@
 """The batch's result: every part in, every row accounted for."""
 
+import io
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import dagster as dg
 
-from bedrock_batch_assets.assets.checks import TABLE_CHECKS, CheckLimits, table_checks
+from bedrock_batch_assets.assets.checks import TABLE_CHECKS, CheckLimits, PartRows, table_checks
 from bedrock_batch_assets.assets.reporting import PREVIEW_ROWS, asset_run, preview
 from bedrock_batch_assets.cost.forecast import cost_metadata, used_tokens
 from bedrock_batch_assets.cost.prices import Prices
@@ -18,8 +19,8 @@ from bedrock_batch_assets.storage.resource import BatchStorage
 from bedrock_batch_assets.storage.table_folder import PARALLEL_REQUESTS, Part, TableFolder
 from bedrock_batch_assets.tags import VERSION_METADATA
 
-# What pyarrow reads of a file's end to find its footer.
-FOOTER_BYTES = 64 << 10
+# Of a part its end is read, and a column of a few hundred bytes a row group.
+READ_BYTES = 64 << 10
 
 
 @dg.asset(
@@ -49,8 +50,8 @@ def result_table(
             ),
         )
         folder.clear_staged(found)
-        file_rows = _file_rows(batch, keys, storage)
-        head = _head(batch, keys[0], storage) if file_rows is None or file_rows[0] is not None else []
+        files = rows_in_files(batch, found, storage)
+        head, files[0] = _head(batch, keys[0], files[0], storage)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(batch.version),
         metadata={
@@ -68,7 +69,7 @@ def result_table(
             "preview": preview(head),
             "rows_by_status": dg.MetadataValue.md(_status_table(total)),
         },
-        check_results=table_checks(batch, parts, total, file_rows, check_limits),
+        check_results=table_checks(batch, parts, total, files, check_limits),
     )
 
 
@@ -83,28 +84,41 @@ def _all_parts(batch: BatchManifest, folder: TableFolder) -> list[Part]:
     return [part for part in found if part is not None]
 
 
-def _head(batch: BatchManifest, key: str, storage: BatchStorage) -> list[dict[str, Any]]:
-    """The first rows of a part that can be read."""
-    from bedrock_batch_assets.parquet.part_file import read_head
+def rows_in_files(batch: BatchManifest, parts: Sequence[Part], storage: BatchStorage) -> list[PartRows]:
+    """What the files of the table hold. Of CSV the size is known alone."""
+    from bedrock_batch_assets.parquet.files import DamagedPartError, count_statuses
 
-    with storage.objects.open_reader(key) as file:
-        return read_head(file, batch.output_format, PREVIEW_ROWS)
-
-
-def _file_rows(batch: BatchManifest, keys: Sequence[str], storage: BatchStorage) -> list[int | None] | None:
-    """Rows by each part's own footer; CSV has none."""
-    from bedrock_batch_assets.parquet.part_file import parquet_row_count
-
-    if batch.output_format is not OutputFormat.parquet:
-        return None
     objects = storage.objects
 
-    def rows(key: str) -> int | None:
-        with objects.open_reader(key, read_ahead=FOOTER_BYTES) as file:
-            return parquet_row_count(file)
+    def rows(part: Part) -> PartRows:
+        with objects.open_reader(part.key, read_ahead=READ_BYTES) as file:
+            size, expected = file.seek(0, io.SEEK_END), part.summary.size_bytes
+            if expected and size != expected:
+                return PartRows(problem=f"its file has {size} bytes and was written with {expected}")
+            if batch.output_format is OutputFormat.csv:
+                return PartRows()
+            try:
+                return PartRows(count_statuses(file, part.summary.footer))
+            except DamagedPartError as error:
+                return PartRows(problem=str(error))
 
     with ThreadPoolExecutor(PARALLEL_REQUESTS) as pool:
-        return list(pool.map(rows, keys))
+        return list(pool.map(rows, parts))
+
+
+def _head(
+    batch: BatchManifest, key: str, rows: PartRows, storage: BatchStorage
+) -> tuple[list[dict[str, Any]], PartRows]:
+    """The first rows of a part, and what is known of its file then: all of its columns are read here."""
+    from bedrock_batch_assets.parquet.files import DamagedPartError, read_head
+
+    if rows.problem is not None:
+        return [], rows
+    try:
+        with storage.objects.open_reader(key) as file:
+            return read_head(file, batch.output_format, PREVIEW_ROWS), rows
+    except DamagedPartError as error:
+        return [], PartRows(problem=str(error))
 
 
 def _some(keys: Sequence[str]) -> str:

@@ -223,8 +223,9 @@ def cancel(ctx: click.Context, batch: str, timeout: float, as_json: bool) -> Non
 def download(ctx: click.Context, batch: str, destination: Path | None, delete: bool) -> None:
     """Copy a batch's job outputs and result files from S3.
 
-    They go to DESTINATION/batch_outputs_json and DESTINATION/batch_output_parquet; DESTINATION is downloads/BATCH
-    unless given. Files that are there with the same size and time are not fetched again.
+    They go to DESTINATION/batch_outputs_json and DESTINATION/batch_output_parquet, and the result's account to
+    DESTINATION/batch_output_state; DESTINATION is downloads/BATCH unless given. Files that are there with the same
+    size and time are not fetched again.
     """
     from rich.filesize import decimal
 

@@ -102,6 +102,8 @@ def stored_data(storage: BatchStorage, batch: str) -> list[StoredData]:
         layout.input_folder(batch),
         layout.records_folder(batch),
         layout.outputs_folder(batch),
+        # It has the table's manifest, which is not there without the table.
+        layout.state_folder(batch),
         layout.results_folder(batch),
     ):
         sizes = [info.size for info in storage.objects.list(prefix)]

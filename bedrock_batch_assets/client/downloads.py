@@ -52,27 +52,44 @@ class DownloadPlan:
 def plan_download(storage: "BatchStorage", batch: str, folder: Path) -> DownloadPlan:
     """Compare what is on S3 with what is in `folder`; nothing is written.
 
-    The job outputs go to `folder/batch_outputs_json/`, the result files to `folder/batch_output_parquet/`.
+    The job outputs go to `folder/batch_outputs_json/`, the result files and nothing else to
+    `folder/batch_output_parquet/`, and the table's manifest to `folder/batch_output_state/manifest.json`.
 
     Raises:
         BatchError: There is nothing to download.
         UnsafeKeyError: A key would leave the folder.
     """
+    layout = storage.layout
+    former = layout.former(batch)
+    results = list(storage.objects.list(layout.results_folder(batch)))
+    # What version 0.1 left among the results is none of them. Parts that wait are no table yet: nobody gets them.
+    of_others = (former.staged_folder, former.table_manifest)
+    sources = {
+        layout.outputs_folder(batch): list(storage.objects.list(layout.outputs_folder(batch))),
+        layout.results_folder(batch): [info for info in results if not info.key.startswith(of_others)],
+    }
+    manifests = [
+        *storage.objects.list(layout.table_manifest(batch)),
+        *(info for info in results if info.key == former.table_manifest),
+    ]
     downloads: list[Download] = []
     surplus: list[Path] = []
-    for prefix in (storage.layout.outputs_folder(batch), storage.layout.results_folder(batch)):
-        below = folder / prefix.removeprefix(storage.layout.prefix).split("/")[0]
-        # Staged parts are no table yet; the one of their input is built when all of them are there.
-        found = [
-            plan_one(info, prefix, below)
-            for info in storage.objects.list(prefix)
-            if not info.key.endswith("/") and not info.key.startswith(storage.layout.staged_folder(batch))
-        ]
-        downloads.extend(found)
-        surplus.extend(_surplus(below, {item.path for item in found}))
+    for prefix, objects in sources.items():
+        below = _local_folder(folder, prefix, layout.prefix)
+        planned = [plan_one(info, prefix, below) for info in objects if not info.key.endswith("/")]
+        downloads += planned
+        surplus += _surplus(below, {item.path for item in planned})
+    below = _local_folder(folder, layout.state_folder(batch), layout.prefix)
+    told = [_planned(info, below / "manifest.json") for info in manifests[:1]]
+    downloads += told
+    surplus += _surplus(below, {item.path for item in told})
     if not downloads:
         raise BatchError(f"There is nothing to download for batch {batch}: no job output and no result is on S3 yet.")
     return DownloadPlan(folder, downloads, surplus)
+
+
+def _local_folder(folder: Path, prefix: str, storage_prefix: str) -> Path:
+    return folder / prefix.removeprefix(storage_prefix).split("/")[0]
 
 
 def plan_one(info: "ObjectInfo", prefix: str, folder: Path) -> Download:
@@ -81,7 +98,10 @@ def plan_one(info: "ObjectInfo", prefix: str, folder: Path) -> Download:
     Raises:
         UnsafeKeyError: The key would leave the folder, or names no file.
     """
-    path = local_path(info.key.removeprefix(prefix), folder)
+    return _planned(info, local_path(info.key.removeprefix(prefix), folder))
+
+
+def _planned(info: "ObjectInfo", path: Path) -> Download:
     try:
         known = path.stat()
     except (FileNotFoundError, NotADirectoryError):

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from bedrock_batch_assets.errors import RequestError
 from bedrock_batch_assets.ingest.chunk_plan import ChunkLimits, ChunkRange, RowSizes, plan_chunks, rows_for_jobs
-from bedrock_batch_assets.parquet.row_digest import digest_ranges, digest_texts
-from bedrock_batch_assets.parquet.tables import TableWriter, read_rows
+from bedrock_batch_assets.ingest.row_digest import digest_ranges, digest_texts
+from bedrock_batch_assets.parquet.files import TableWriter, read_rows
 from bedrock_batch_assets.records.prefetch import map_prefetched
 from bedrock_batch_assets.records.preview import preview_rows
 from bedrock_batch_assets.records.record_file import Renderer, render_prefetched

@@ -46,16 +46,18 @@ _PLAIN_VALUES: Mapping[str, Callable[[Any], bytes]] = {
 
 @dataclass(frozen=True, slots=True)
 class RowGroupMetadata:
-    """Where a row group lies in its file.
+    """Where a row group lies in its file, and how many rows were written there.
 
     Attributes:
         start: In bytes.
         size: In bytes.
+        row_count: As the one counted who wrote the pages.
         columns: The `ColumnMetaData` of each leaf column, but for its type and path; offsets count from `start`.
     """
 
     start: int
     size: int
+    row_count: int
     columns: Sequence[Struct]
 
 
@@ -63,7 +65,7 @@ def row_group_metadata(metadata: pq.FileMetaData, index: int) -> RowGroupMetadat
     """Where a row group is; None if it is not in one piece, or of a kind that is not known here."""
     group = metadata.row_group(index)
     columns = [group.column(number) for number in range(group.num_columns)]
-    starts = [_first_page(column) for column in columns]
+    starts = [first_page(column) for column in columns]
     start = min(starts, default=0)
     size = sum(column.total_compressed_size for column in columns)
     ends = [first + column.total_compressed_size for first, column in zip(starts, columns, strict=True)]
@@ -73,11 +75,12 @@ def row_group_metadata(metadata: pq.FileMetaData, index: int) -> RowGroupMetadat
         or not {encoding for column in columns for encoding in column.encodings} <= _ENCODINGS.keys()
     ):
         return None
-    return RowGroupMetadata(start, size, [_column_metadata(column, start) for column in columns])
+    return RowGroupMetadata(start, size, group.num_rows, [_column_metadata(column, start) for column in columns])
 
 
-def _first_page(column: pq.ColumnChunkMetaData) -> int:
-    # Arrow notes 0 where there is no dictionary: no page begins before the magic number's end.
+def first_page(column: pq.ColumnChunkMetaData) -> int:
+    """Where a column chunk begins in its file, in bytes."""
+    # Arrow notes 0 if there is no dictionary: no page begins before the magic number's end.
     return int(min(column.data_page_offset, column.dictionary_page_offset or column.data_page_offset))
 
 

@@ -10,7 +10,8 @@ from typing import Any, BinaryIO, Protocol
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from bedrock_batch_assets.parquet.encoded_rows import EncodedRows, EncodedRowsWriter, RowGroupPart, RowsToEncode
+from bedrock_batch_assets.parquet.encoded_rows import EncodedRows, RowGroupPart, RowsToEncode
+from bedrock_batch_assets.parquet.row_group_writer import RowGroupWriter
 from bedrock_batch_assets.parquet.vector_rows import VectorRows
 from bedrock_batch_assets.parquet.writer_options import writer_options
 from bedrock_batch_assets.records.preview import python_value
@@ -18,27 +19,26 @@ from bedrock_batch_assets.records.string_columns import strings_of
 from bedrock_batch_assets.request import OutputFormat
 
 
-class PartRows(Protocol):
-    """Some rows of a part."""
-
-    def encoded(self) -> PartRows:
-        """The same, encoded now. For any thread."""
-        ...
-
-    def write(self) -> None:
-        """Write them behind what the file has, encoded now where they are not. In the order of the rows."""
-        ...
-
-
 class PartFormat(Protocol):
-    """A file that becomes whole row by row. Its owner opens and closes it."""
+    """A file that becomes whole row by row. Its owner opens and closes it.
 
-    def rows(self, batch: pa.RecordBatch, beside: Sequence[EncodedRows] = ()) -> PartRows:
-        """Rows to write, asked for in their order; `beside` are their first columns, encoded already.
+    What `rows` returns is for `append`, with or without `encoded` in between; its type is the format's own.
+    """
+
+    def rows(self, batch: pa.RecordBatch, beside: EncodedRows | None = None) -> Any:
+        """Rows to write, in their order; `beside` are their first columns, encoded already. For one thread.
 
         Raises:
             TypeError: Only Parquet takes rows as they are encoded.
         """
+        ...
+
+    def encoded(self, rows: Any) -> Any:
+        """The same rows, encoded in memory. For any thread."""
+        ...
+
+    def append(self, rows: Any) -> None:
+        """Write rows, encoded or not, behind what the file has. For one thread, in the order of the rows."""
         ...
 
     def finish(self) -> None:
@@ -58,19 +58,27 @@ class _Parquet:
         self._file = file
         # By the names of the columns: those of answers alone, and those of all.
         self._options: dict[tuple[str, ...], Mapping[str, Any]] = {}
-        self._writer: EncodedRowsWriter | None = None
+        self._writer: RowGroupWriter | None = None
 
-    def rows(self, batch: pa.RecordBatch, beside: Sequence[EncodedRows] = ()) -> PartRows:
+    def rows(self, batch: pa.RecordBatch, beside: EncodedRows | None = None) -> Sequence[RowGroupPart]:
         # Answers that are vectors are the last of the columns.
         last = batch.num_columns - 1
         vectors = VectorRows.of(batch.schema.field(last), batch.column(last)) if last else None
         others = batch if vectors is None else batch.select(range(last))
-        pieces: list[RowGroupPart] = [*beside, RowsToEncode(others, self._options_for(others))]
-        if vectors is not None:
-            pieces.append(vectors)
+        parts = [beside, RowsToEncode(others, self._options_for(others)), vectors]
+        return [part for part in parts if part is not None]
+
+    def encoded(self, rows: Sequence[RowGroupPart]) -> Sequence[RowGroupPart]:
+        return [part.encoded() if isinstance(part, RowsToEncode) else part for part in rows]
+
+    def append(self, rows: Sequence[RowGroupPart]) -> None:
         if self._writer is None:
-            self._writer = EncodedRowsWriter(self._file, pa.schema([field for rows in pieces for field in rows.schema]))
-        return _ParquetRows(pieces, self._writer)
+            self._writer = RowGroupWriter(self._file, pa.schema([field for part in rows for field in part.schema]))
+        self._writer.append(*rows)
+
+    def finish(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
 
     def _options_for(self, batch: pa.RecordBatch) -> Mapping[str, Any]:
         names = tuple(batch.schema.names)
@@ -78,66 +86,37 @@ class _Parquet:
             self._options[names] = {"compression": "snappy", **writer_options(batch)}
         return self._options[names]
 
-    def finish(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-
-
-@dataclass(frozen=True, slots=True)
-class _ParquetRows:
-    pieces: Sequence[RowGroupPart]
-    writer: EncodedRowsWriter
-
-    def encoded(self) -> PartRows:
-        return _ParquetRows([rows.encoded() for rows in self.pieces], self.writer)
-
-    def write(self) -> None:
-        self.writer.append(*self.pieces)
-
-
-class _Csv:
-    """Texts, the first with the header."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._has_header = False
-
-    def rows(self, batch: pa.RecordBatch, beside: Sequence[EncodedRows] = ()) -> PartRows:
-        if beside:
-            raise TypeError("only Parquet takes rows as they are encoded")
-        options = pa_csv.WriteOptions(include_header=not self._has_header)
-        self._has_header = True
-        return _CsvRows(batch, options, self._file)
-
-    def finish(self) -> None:
-        """Nothing is missing."""
-
 
 @dataclass(frozen=True, slots=True)
 class _CsvRows:
     batch: pa.RecordBatch
     options: pa_csv.WriteOptions
-    file: BinaryIO
 
-    def encoded(self) -> PartRows:
+
+class _Csv:
+    """Rows as text, the first with the header. Once they are encoded they are a buffer."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._has_header = False
+
+    def rows(self, batch: pa.RecordBatch, beside: EncodedRows | None = None) -> _CsvRows:
+        if beside is not None:
+            raise TypeError("only Parquet takes rows as they are encoded")
+        options = pa_csv.WriteOptions(include_header=not self._has_header)
+        self._has_header = True
+        return _CsvRows(batch, options)
+
+    def encoded(self, rows: _CsvRows) -> pa.Buffer:
         sink = pa.BufferOutputStream()
-        pa_csv.write_csv(_flat(self.batch), sink, self.options)
-        return _Text(sink.getvalue(), self.file)
+        pa_csv.write_csv(_flat(rows.batch), sink, rows.options)
+        return sink.getvalue()
 
-    def write(self) -> None:
-        self.encoded().write()
+    def append(self, rows: _CsvRows | pa.Buffer) -> None:
+        self._file.write(self.encoded(rows) if isinstance(rows, _CsvRows) else rows)
 
-
-@dataclass(frozen=True, slots=True)
-class _Text:
-    text: pa.Buffer
-    file: BinaryIO
-
-    def encoded(self) -> PartRows:
-        return self
-
-    def write(self) -> None:
-        self.file.write(self.text)
+    def finish(self) -> None:
+        """CSV ends with its last row."""
 
 
 def _flat(batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bedrock_batch_assets.parquet.column_chunk_metadata import row_group_metadata
-from bedrock_batch_assets.parquet.encoded_rows import EncodedRows, is_arrows_own
+from bedrock_batch_assets.parquet.encoded_rows import EncodedRows
+from bedrock_batch_assets.parquet.row_group_writer import is_arrows_own
 from bedrock_batch_assets.parquet.writer_options import writer_options
 
 # A row group is what a chunk's run reads at least: near a chunk's usual size, but neither so small that the footer
@@ -144,7 +145,7 @@ def read_encoded_rows(
                 data = file.read(place.size)
                 if len(data) < place.size:
                     raise EOFError(f"row group {piece.group} ends after {len(data)} of {place.size} bytes")
-                yield EncodedRows(table.schema_arrow, piece.stop, place, data)
+                yield EncodedRows(table.schema_arrow, place, data)
 
 
 @dataclass(frozen=True, slots=True)

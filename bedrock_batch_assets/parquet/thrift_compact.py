@@ -51,10 +51,22 @@ def decode_struct(data: bytes) -> Struct:
     Raises:
         ValueError: The bytes are not one.
     """
+    return decode_first_struct(data)[0]
+
+
+def decode_first_struct(data: bytes) -> tuple[Struct, int]:
+    """Read the struct that some bytes begin with. Returns it and its size in bytes.
+
+    Raises:
+        ValueError: The bytes do not begin with one, or it is cut off.
+    """
+    decoder = _Decoder(data)
     try:
-        return _Decoder(data).struct()
+        return decoder.struct(), decoder.place
     except IndexError as error:
         raise ValueError("the struct is cut off") from error
+    except RecursionError as error:
+        raise ValueError("structs are nested too deeply") from error
 
 
 def encode_struct(struct: Struct) -> bytes:
@@ -72,9 +84,11 @@ def encode_number(number: int) -> bytes:
 
 
 class _Decoder:
+    """Reads from `place` on."""
+
     def __init__(self, data: bytes) -> None:
         self._data = data
-        self._place = 0
+        self.place = 0
 
     def struct(self) -> Struct:
         fields: Struct = {}
@@ -112,15 +126,16 @@ class _Decoder:
         return Elements(kind, [self._value(kind_read) for _ in range(count)])
 
     def _byte(self) -> int:
-        value = self._data[self._place]
-        self._place += 1
+        value = self._data[self.place]
+        self.place += 1
         return value
 
     def _bytes(self, count: int) -> bytes:
-        start = self._place
-        # Where there are not so many, nor is there the byte that ends the struct.
-        self._place += count
-        return self._data[start : self._place]
+        start = self.place
+        self.place += count
+        if self.place > len(self._data):
+            raise IndexError
+        return self._data[start : self.place]
 
     def _number(self) -> int:
         value = shift = 0

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -60,17 +60,15 @@ class VectorRows:
         """How many there are."""
         return len(self.column)
 
-    def encoded(self) -> VectorRows:
-        """There is nothing to be done before they are written."""
-        return self
-
     def write_to(self, file: BinaryIO) -> RowGroupMetadata:
-        """Write the pages. Returns where they would be in a file of their own."""
-        size = level_count = 0
-        for piece, levels in self._pages():
-            file.write(piece)
-            size += len(piece)
-            level_count += levels
+        """Write the pages. Returns where they would be in a file of their own, and the rows in them."""
+        size = row_count = level_count = 0
+        for page in self._pages():
+            for piece in page.pieces:
+                file.write(piece)
+                size += len(piece)
+            row_count += page.row_count
+            level_count += page.level_count
         encodings = Elements(thrift.I32, [_PLAIN, _RLE])
         column = {
             column_chunk_metadata.ENCODINGS: Field(thrift.LIST, encodings),
@@ -80,7 +78,7 @@ class VectorRows:
             column_chunk_metadata.COMPRESSED_SIZE: Field(thrift.I64, size),
             column_chunk_metadata.DATA_PAGE: Field(thrift.I64, 0),
         }
-        return RowGroupMetadata(0, size, [column])
+        return RowGroupMetadata(0, size, row_count, [column])
 
     def _lengths(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
         count = len(self.column)
@@ -91,8 +89,7 @@ class VectorRows:
         first = self.column.offset
         return np.frombuffer(self.column.buffers()[1], np.int32)[first : first + len(self.column) + 1]
 
-    def _pages(self) -> Iterator[tuple[bytes | memoryview, int]]:
-        """Headers and pages by turns, in pieces, and how many levels each adds."""
+    def _pages(self) -> Iterator[_Page]:
         offsets = self._offsets()
         lengths, is_valid = self._lengths()
         numbers = memoryview(self.column.values.buffers()[1] or b"").cast("B")
@@ -113,9 +110,16 @@ class VectorRows:
             low, high = (first_number + int(offsets[place]) for place in (start, start + len(some)))
             values = numbers[low * _NUMBER_BYTES : high * _NUMBER_BYTES]
             level_count = sum(max(length, 1) for length, _ in some)
-            yield _page_header(len(levels) + len(values), level_count), 0
-            yield levels, level_count
-            yield values, 0
+            header = _page_header(len(levels) + len(values), level_count)
+            yield _Page((header, levels, values), len(some), level_count)
+
+
+class _Page(NamedTuple):
+    """Header, levels and values, and how many rows and levels they hold."""
+
+    pieces: tuple[bytes | memoryview, ...]
+    row_count: int
+    level_count: int
 
 
 @cache

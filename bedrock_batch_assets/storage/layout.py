@@ -70,30 +70,54 @@ class Layout:
         return f"{self.chunk_outputs_folder(chunk)}outputs.json"
 
     def results_folder(self, batch: str) -> str:
-        """The result table: one part a chunk. Names that begin with an underscore are not data."""
+        """The result table: one part a chunk, and nothing else, so that any reader takes the folder as a table."""
         return f"{self.prefix}batch_output_parquet/{batch}/"
 
     def result_part(self, batch: str, index: int, output_format: OutputFormat) -> str:
         """The part of the result table that belongs to chunk `index`."""
         return f"{self.results_folder(batch)}part-{index:05d}.{output_format.value}"
 
-    def staged_folder(self, batch: str) -> str:
-        """Parts that wait for the others of their input. Whoever reads the results folder as a table leaves it out."""
-        return f"{self.results_folder(batch)}_parts/"
+    def state_folder(self, batch: str) -> str:
+        """What the platform has to know of the result table, beside the folder that holds the table."""
+        return f"{self.prefix}batch_output_state/{batch}/"
 
-    def staged_prefix(self, batch: str, index: int) -> str:
-        """What the staged parts of chunk `index` begin with, whatever their version."""
-        # The underscore is in the file's name too: some readers look at that alone, others at folders.
-        return f"{self.staged_folder(batch)}_{index:05d}-"
+    def staged_folder(self, batch: str) -> str:
+        """Parts that wait for the others of their input."""
+        return f"{self.state_folder(batch)}parts/"
 
     def staged_part(self, batch: str, index: int, version: str, output_format: OutputFormat) -> str:
         """The part of chunk `index` that was made from this version of it, until the table is built."""
-        return f"{self.staged_prefix(batch, index)}{version}.{output_format.value}"
+        return f"{self.staged_folder(batch)}{index:05d}-{version}.{output_format.value}"
 
     def table_manifest(self, batch: str) -> str:
         """Summary of the result table: there exactly as long as the parts that it names are. Written last."""
-        return f"{self.results_folder(batch)}_manifest.json"
+        return f"{self.state_folder(batch)}manifest.json"
+
+    def former(self, batch: str) -> "FormerLayout":
+        """Where earlier versions had some of this."""
+        return FormerLayout(self.results_folder(batch))
 
     def chunk(self, batch: str, index: int) -> str:
         """The chunk key, see `partitions.chunk_key`."""
         return chunk_key(batch, index)
+
+
+@dataclass(frozen=True, slots=True)
+class FormerLayout:
+    """What version 0.1 put into a batch's results folder, below names with an underscore, which some readers open."""
+
+    results_folder: str
+
+    @property
+    def table_manifest(self) -> str:
+        """Summary of the result table."""
+        return f"{self.results_folder}_manifest.json"
+
+    @property
+    def staged_folder(self) -> str:
+        """Parts that wait for the others of their input."""
+        return f"{self.results_folder}_parts/"
+
+    def staged_part(self, index: int, version: str, output_format: OutputFormat) -> str:
+        """The part of chunk `index` that was made from this version of it."""
+        return f"{self.staged_folder}_{index:05d}-{version}.{output_format.value}"

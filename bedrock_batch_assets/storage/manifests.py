@@ -80,6 +80,8 @@ class PartSummary(msgspec.Struct, frozen=True, kw_only=True):
     `input_tokens` and `output_tokens` are sums of the columns. The tokens that were used, by what they cost, are those
     of `batch_…` (as the jobs' manifests count them) and `on_demand_…`: answers that a later wave replaced were paid
     for too. `job_lines` are the output lines of jobs that have a manifest, `job_records` what these say was processed.
+    `size_bytes` is the size of the part's file, and `footer` a digest of its footer if it is Parquet: 0 and None for
+    a part of a version that did not note them.
     """
 
     version: str
@@ -100,6 +102,8 @@ class PartSummary(msgspec.Struct, frozen=True, kw_only=True):
     on_demand_output_tokens: int = 0
     job_lines: int = 0
     job_records: int = 0
+    size_bytes: int = 0
+    footer: str | None = None
 
     def statuses(self) -> dict[str, int]:
         """Rows by `record_status`."""
@@ -118,7 +122,7 @@ class TableManifest(msgspec.Struct, frozen=True, kw_only=True):
 
 def add_summaries(summaries: list[PartSummary], version: str) -> PartSummary:
     """The account of several parts together."""
-    names = [name for name in PartSummary.__struct_fields__ if name != "version"]
+    names = [name for name in PartSummary.__struct_fields__ if name not in {"version", "footer"}]
     return PartSummary(version=version, **{name: sum(getattr(part, name) for part in summaries) for name in names})
 
 

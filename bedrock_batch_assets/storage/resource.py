@@ -104,12 +104,20 @@ class BatchStorage(AwsConnection):
         return self._read(self.layout.outputs_manifest(chunk), OutputsManifest, f"batch_job_outputs for chunk {chunk}")
 
     def table_manifest(self, batch: str) -> TableManifest:
-        """The finished result table.
+        """The finished result table, also as an earlier version left it.
 
         Raises:
             NotMaterializedError: `result_table` has not been materialized for it.
         """
-        return self._read(self.layout.table_manifest(batch), TableManifest, f"result_table for batch {batch}")
+        asset = f"result_table for batch {batch}"
+        try:
+            return self._read(self.layout.table_manifest(batch), TableManifest, asset)
+        except NotMaterializedError as error:
+            try:
+                return self._read(self.layout.former(batch).table_manifest, TableManifest, asset)
+            except NotMaterializedError:
+                # The place that is named is the one where it is going to be.
+                raise error from None
 
     def output_files(self, prefix: str) -> list[str]:
         """The keys of the output files below `s3://bucket/…/`, in order. The manifest is not one of them."""

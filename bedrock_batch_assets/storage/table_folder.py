@@ -1,4 +1,4 @@
-"""The folder of a result table: parts wait in it out of sight, and are put in place together."""
+"""The result table of a batch on S3: parts wait outside of its folder, and are put in place together."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,21 +33,35 @@ class Part:
 
 
 class TableFolder:
-    """The folder as it was when it was first looked at: it is listed once.
+    """The table's folder and its state beside it, as they were when they were first looked at: each is listed once.
 
     Every step can be done again after any other: a part is deleted from where it was staged only when a table that has
     it in place is written. One run at a time works on a batch's table; chunks may stage parts meanwhile, of a later
     input or again.
+
+    What version 0.1 left in the folder is used as what it is, and goes with the first table that is written after it.
     """
 
     def __init__(self, batch: BatchManifest, storage: BatchStorage) -> None:
         self._batch = batch
         self._storage = storage
         self._layout = storage.layout
+        self._former = self._layout.former(batch.batch)
 
     @cached_property
-    def _objects(self) -> "dict[str, ObjectInfo]":
-        return {info.key: info for info in self._storage.objects.list(self._layout.results_folder(self._batch.batch))}
+    def _in_folder(self) -> "dict[str, ObjectInfo]":
+        return self._listed(self._layout.results_folder(self._batch.batch))
+
+    @cached_property
+    def _state(self) -> "dict[str, ObjectInfo]":
+        return self._listed(self._layout.state_folder(self._batch.batch))
+
+    @cached_property
+    def _staged(self) -> "dict[str, ObjectInfo]":
+        """The parts that wait, by their keys."""
+        folders = (self._layout.staged_folder(self._batch.batch), self._former.staged_folder)
+        found = {**self._in_folder, **self._state}
+        return {key: info for key, info in found.items() if key.startswith(folders)}
 
     def find_parts(self) -> list[Part | None]:
         """The part of each chunk, staged or in place; None where there is none of the chunk's present version.
@@ -55,23 +69,24 @@ class TableFolder:
         One request a part, for the account that travels with it.
         """
         # Before the threads ask for it, each for itself.
-        _ = self._objects
+        _ = self._staged
         with ThreadPoolExecutor(PARALLEL_REQUESTS) as pool:
             return list(pool.map(self._find_part, range(len(self._batch.chunks))))
 
     def put_in_place(self, parts: Sequence[Part]) -> None:
-        """Make the visible files those of `parts` and no others.
+        """Make the files in the folder those of `parts` and no others, but for parts of version 0.1 that wait there.
 
         Unless they are so already, the table's manifest goes first: while it is not there, the table is not whole.
         """
         objects = self._storage.objects
-        wanted = {part.key for part in parts}
-        manifest = self._layout.table_manifest(self._batch.batch)
-        staged_folder = self._layout.staged_folder(self._batch.batch)
-        surplus = [key for key in self._objects if key not in {*wanted, manifest} and not key.startswith(staged_folder)]
+        kept = {part.key for part in parts} | self._staged.keys() | {self._former.table_manifest}
+        surplus = [key for key in self._in_folder if key not in kept]
         moving = [part for part in parts if part.is_staged]
-        if manifest in self._objects and (moving or surplus):
-            objects.delete([manifest])
+        if moving or surplus:
+            # One after the other: if both are there, the former one is of an earlier table.
+            for manifest in (self._former.table_manifest, self._layout.table_manifest(self._batch.batch)):
+                if manifest in self._in_folder or manifest in self._state:
+                    objects.delete([manifest])
         with ThreadPoolExecutor(PARALLEL_REQUESTS) as pool:
             for _ in pool.map(lambda part: objects.copy(part.source, part.key), moving):
                 pass
@@ -82,16 +97,27 @@ class TableFolder:
 
         A part that was staged again since is newer than the table: it stays for the next one.
         """
-        objects = self._storage.objects
-        now = {info.key: info for info in objects.list(self._layout.staged_folder(self._batch.batch))}
-        objects.delete([key for key in self._done_with(parts) if now.get(key) == self._objects[key]])
+        now = self._listed(self._layout.staged_folder(self._batch.batch))
+        if any(key.startswith(self._former.staged_folder) for key in self._staged):
+            now |= self._listed(self._former.staged_folder)
+        done_with = [key for key in self._done_with(parts) if now.get(key) == self._staged[key]]
+        if self._former.table_manifest in self._in_folder:
+            done_with.append(self._former.table_manifest)
+        self._storage.objects.delete(done_with)
+
+    def _listed(self, prefix: str) -> "dict[str, ObjectInfo]":
+        return {info.key: info for info in self._storage.objects.list(prefix)}
 
     def _find_part(self, index: int) -> Part | None:
         batch, version = self._batch, self._batch.chunks[index].version
         key = self._layout.result_part(batch.batch, index, batch.output_format)
         # A part that was made again, for the same version, is staged while the former one is in place.
-        for source in (self._layout.staged_part(batch.batch, index, version, batch.output_format), key):
-            if source in self._objects:
+        for source in (
+            self._layout.staged_part(batch.batch, index, version, batch.output_format),
+            self._former.staged_part(index, version, batch.output_format),
+            key,
+        ):
+            if source in self._staged or source in self._in_folder:
                 summary = self._storage.part_summary(source)
                 if summary is not None and summary.version == version:
                     return Part(key, source, summary)
@@ -102,17 +128,13 @@ class TableFolder:
 
         What was staged after those of this table belongs to a later input, whose chunks are already under way.
         """
-        batch = self._batch.batch
-        by_prefix = {self._layout.staged_prefix(batch, index): part for index, part in enumerate(parts)}
-        prefix_size = len(self._layout.staged_prefix(batch, 0))
-        for key, info in self._objects.items():
-            if not key.startswith(self._layout.staged_folder(batch)):
-                continue
-            part = by_prefix.get(key[:prefix_size])
-            if part is None:
+        for key, info in self._staged.items():
+            index = _index_of(key)
+            if index is None or index >= len(parts):
                 is_older = self._input_time is not None and info.last_modified < self._input_time
             else:
-                is_older = part.is_staged and info.last_modified <= self._objects[part.source].last_modified
+                part = parts[index]
+                is_older = part.is_staged and info.last_modified <= self._staged[part.source].last_modified
             if is_older:
                 yield key
 
@@ -121,3 +143,9 @@ class TableFolder:
         """When the batch's input was written last: chunks that it no longer has staged their parts before."""
         manifest = self._layout.batch_manifest(self._batch.batch)
         return next((info.last_modified for info in self._storage.objects.list(manifest)), None)
+
+
+def _index_of(staged_key: str) -> int | None:
+    """The chunk of a staged part, by the name that `Layout.staged_part` and `FormerLayout.staged_part` give it."""
+    digits = staged_key.rpartition("/")[2].removeprefix("_").partition("-")[0]
+    return int(digits) if digits.isascii() and digits.isdigit() else None

@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 from dagster import AssetCheckSeverity
 
-from bedrock_batch_assets.assets.checks import TABLE_CHECKS, CheckLimits, table_checks
+from bedrock_batch_assets.assets.checks import TABLE_CHECKS, CheckLimits, PartRows, table_checks
 from bedrock_batch_assets.request import OutputFormat
 from bedrock_batch_assets.storage.manifests import BatchManifest, ChunkEntry, PartSummary, add_summaries
 
@@ -19,8 +19,12 @@ def part(**counts: Any) -> PartSummary:
     return PartSummary(**whole | none | counts)
 
 
+def in_file(**counts: int) -> PartRows:
+    return PartRows({status: count for status, count in counts.items() if count})
+
+
 def run(
-    *parts: PartSummary, file_rows: list[int | None] | None = None, rows: int = 100, limits: CheckLimits | None = None
+    *parts: PartSummary, files: list[PartRows] | None = None, rows: int = 100, limits: CheckLimits | None = None
 ) -> dict[str, dg.AssetCheckResult]:
     """The checks' results by name, for chunks of `rows` rows and parts whose files agree unless told otherwise."""
     batch = BatchManifest(
@@ -28,8 +32,8 @@ def run(
         template=None, output_format=OutputFormat.parquet, rows_key="r", schema=b"", row_count=rows * len(parts),
         records_per_job=rows, chunks=[ChunkEntry(rows * index, rows, "v") for index in range(len(parts))],
     )  # fmt: skip
-    in_files = [item.rows for item in parts] if file_rows is None else file_rows
-    results = table_checks(batch, parts, add_summaries(list(parts), "v"), in_files, limits or CheckLimits())
+    held = [in_file(**item.statuses()) for item in parts] if files is None else files
+    results = table_checks(batch, parts, add_summaries(list(parts), "v"), held, limits or CheckLimits())
     return {str(result.check_name): result for result in results}
 
 
@@ -69,12 +73,30 @@ def test_lines_beyond_the_records_are_a_warning(counts: dict[str, int]) -> None:
     assert results["rows_accounted_for"].passed
 
 
-@pytest.mark.parametrize("in_files", [[100, 99], [100, None]])
-def test_a_file_with_other_rows_than_its_summary_is_an_error(in_files: list[int | None]) -> None:
-    """A part whose own footer disagrees, or cannot be read, is named with its numbers."""
-    result = run(part(), part(), file_rows=in_files)["parts_and_manifest_agree"]
+@pytest.mark.parametrize("held", [in_file(ok=99), PartRows(problem="its file has no Parquet footer")])
+def test_a_file_with_other_rows_than_its_summary_is_an_error(held: PartRows) -> None:
+    """A part whose file holds other rows, or cannot be read, is named with its numbers, and blocks."""
+    results = run(part(), part(), files=[in_file(ok=100), held])
+    result = results["parts_and_manifest_agree"]
     assert (result.passed, result.severity) == (False, ERROR)
     assert "b-00001: 100 rows in the batch's manifest, 100 in the part's summary" in str(result.description)
+    assert not results["rows_accounted_for"].passed
+    assert "b-00001: its file" in str(results["rows_accounted_for"].description)
+
+
+def test_a_file_with_other_statuses_than_its_summary_is_an_error() -> None:
+    """As many rows with other statuses are another account: the file is believed, and the check blocks."""
+    files = [in_file(ok=98, error=2), in_file(ok=100)]
+    result = run(part(), part(ok=98, error=2), files=files)["rows_accounted_for"]
+    assert (result.passed, number(result, "damaged_parts")) == (False, 2)
+    assert "b-00000: its file has 2 error, 98 ok, its summary 100 ok" in str(result.description)
+
+
+def test_a_csv_file_is_believed_unless_it_has_another_size() -> None:
+    """CSV is not decoded: its rows count as the summary has them, and a file that was cut off blocks all the same."""
+    assert all(result.passed for result in run(part(), files=[PartRows()]).values())
+    result = run(part(), files=[PartRows(problem="its file has 10 bytes and was written with 20")])
+    assert not result["rows_accounted_for"].passed
 
 
 def test_parts_that_swap_rows_are_noticed_though_the_sum_is_right() -> None:

@@ -134,9 +134,8 @@ def _table(aws: LocalAws, bucket: str, batch: str) -> Iterator[dict[str, Any]]:
 
     parts = aws.read_outputs(f"s3://{bucket}/batch_output_parquet/{batch}/")
     for key in sorted(parts):
-        # As readers of a folder do: what begins with an underscore is no data.
-        if key.endswith(".parquet") and not key.startswith("_"):
-            yield from pyarrow.parquet.read_table(io.BytesIO(parts[key])).to_pylist()
+        # As readers of a folder do: all that is in it is data.
+        yield from pyarrow.parquet.read_table(io.BytesIO(parts[key])).to_pylist()
 
 
 def _check_rows(

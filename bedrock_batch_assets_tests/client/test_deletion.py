@@ -42,6 +42,9 @@ def batches(quiet_dagster: QuietDagster, local_aws: LocalAws) -> Iterator[Batche
         storage.objects.put_bytes(storage.layout.job_records(chunks[0], "0" * 12), b"12345")
         storage.objects.put_bytes(f"{storage.layout.chunk_outputs_folder(chunks[0])}job/a.jsonl.out", b"123")
         storage.objects.put_bytes(storage.layout.result_part(batch, 0, OutputFormat.parquet), b"1234567")
+        version = (0, "v", OutputFormat.parquet)
+        storage.objects.put_bytes(storage.layout.former(batch).staged_part(*version), b"12")
+        storage.objects.put_bytes(storage.layout.staged_part(batch, *version), b"1234")
         for index, chunk in enumerate(chunks):
             event = dg.AssetMaterialization("result_parts", partition=chunk, tags={DATA_VERSION_TAG: f"v{index}"})
             instance.report_runless_asset_event(event)
@@ -70,9 +73,10 @@ def test_partitions_go_and_data_stays_and_is_told(batches: Batches, quiet_dagste
     assert {item.uri: (item.objects, item.size) for item in plan.data if "batch_inputs/" not in item.uri} == {
         "s3://data/batch_inputs_json/gone/": (1, 5),
         "s3://data/batch_outputs_json/gone/": (1, 3),
-        "s3://data/batch_output_parquet/gone/": (1, 7),
+        "s3://data/batch_output_state/gone/": (1, 4),
+        "s3://data/batch_output_parquet/gone/": (2, 9),
     }
-    assert plan.objects == 4
+    assert plan.objects == 6
     delete_batch(batches, plan, data=False)
     assert partitions(quiet_dagster) & {"gone", "gone-00000", "gone-00001", *OTHERS} == OTHERS
     assert keys(batches) == before
@@ -83,7 +87,7 @@ def test_data_goes_with_what_dagster_knows_of_it(batches: Batches, quiet_dagster
     """With --data the batch's objects go, and a later batch of this name does not take its old parts for made."""
     delete_batch(batches, plan_deletion(batches, "gone"), data=True)
     assert {key.split("/")[1] for key in keys(batches)} == {"gone-2"}
-    assert len(keys(batches)) == 4
+    assert len(keys(batches)) == 6
     names = ["gone-00000", "gone-00001", "gone-2-00000"]
     assert data_versions(quiet_dagster.instance, "result_parts", names) == {"gone-2-00000": "v0"}
 
@@ -94,7 +98,7 @@ def test_a_deletion_that_broke_off_can_be_repeated(batches: Batches, quiet_dagst
     instance.delete_dynamic_partition("batches", "gone")
     instance.delete_dynamic_partition("chunks", "gone-00000")
     plan = plan_deletion(batches, "gone")
-    assert (plan.is_listed, plan.chunks, len(plan.data)) == (False, ["gone-00001"], 4)
+    assert (plan.is_listed, plan.chunks, len(plan.data)) == (False, ["gone-00001"], 5)
     delete_batch(batches, plan, data=True)
     with pytest.raises(RequestError, match="no batch 'gone'"):
         plan_deletion(batches, "gone")

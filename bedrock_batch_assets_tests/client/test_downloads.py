@@ -93,10 +93,31 @@ def test_surplus_files_are_kept_unless_told_otherwise(storage: BatchStorage, tmp
 
 
 def test_staged_parts_are_not_handed_out(storage: BatchStorage, tmp_path: Path) -> None:
-    """Parts that wait for their table are not fetched; those of the table that there is are."""
-    storage.objects.put_bytes(storage.layout.staged_part("demo", 0, "abc", OutputFormat.parquet), b"PAR1 new")
+    """Parts that wait for their table are not fetched, of an earlier version neither; those of the table are."""
+    version = ("abc", OutputFormat.parquet)
+    storage.objects.put_bytes(storage.layout.staged_part("demo", 0, *version), b"PAR1 new")
+    storage.objects.put_bytes(storage.layout.former("demo").staged_part(0, *version), b"PAR1 new")
     assert sorted(_download(storage, tmp_path)) == sorted([OUTPUT, PART])
-    assert not [name for name in _files(tmp_path) if "_parts" in name]
+    assert not [name for name in _files(tmp_path) if "parts/" in name]
+
+
+@pytest.mark.parametrize("keys", [["new"], ["former"], ["new", "former"]])
+def test_the_account_lies_beside_the_results(storage: BatchStorage, tmp_path: Path, keys: list[str]) -> None:
+    """The folder of the results has data files alone here, too, whatever version wrote the table's manifest."""
+    places = {"new": storage.layout.table_manifest("demo"), "former": storage.layout.former("demo").table_manifest}
+    for name in keys:
+        storage.objects.put_bytes(places[name], name.encode())
+    (tmp_path / "batch_output_parquet").mkdir()
+    # As an earlier version downloaded it.
+    before = tmp_path / "batch_output_parquet/_manifest.json"
+    before.write_bytes(b"former")
+    assert places[keys[0]] in _download(storage, tmp_path, delete_surplus=True)
+    assert _files(tmp_path) == {
+        "batch_outputs_json/demo-00000/abc/demo-00000.jsonl.out": b"one\ntwo\n",
+        "batch_output_parquet/part-00000.parquet": b"PAR1",
+        "batch_output_state/manifest.json": keys[0].encode(),
+    }
+    assert _download(storage, tmp_path) == []
 
 
 def test_an_empty_batch_is_an_error(storage: BatchStorage, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from bedrock_batch_assets.errors import RequestError
 from bedrock_batch_assets.ingest import chunk_plan
 from bedrock_batch_assets.ingest.ingestion import IngestedTable, ingest
-from bedrock_batch_assets.parquet.tables import read_rows
+from bedrock_batch_assets.parquet.files import read_rows
 from bedrock_batch_assets.processors.base import BaseProcessor, ModelAnswer
 from bedrock_batch_assets.prompt_templates import PromptTemplate
 from bedrock_batch_assets.records.rendering import RecordRenderer

@@ -2,21 +2,18 @@
 
 import io
 import itertools
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bedrock_batch_assets.parquet.column_chunk_metadata import row_group_metadata
-from bedrock_batch_assets.parquet.encoded_rows import (
-    EncodedRows,
-    EncodedRowsWriter,
-    RowsToEncode,
-    is_arrows_own,
-)
+from bedrock_batch_assets.parquet.column_chunk_metadata import NUM_VALUES, RowGroupMetadata, row_group_metadata
+from bedrock_batch_assets.parquet.encoded_rows import EncodedRows, RowsToEncode
+from bedrock_batch_assets.parquet.row_group_writer import RowGroupWriter, as_file, is_arrows_own
 from bedrock_batch_assets.parquet.thrift_compact import Struct, decode_struct
 from bedrock_batch_assets_tests.parquet.arrow_columns import typed_columns
 
@@ -39,7 +36,7 @@ def typed_batch() -> pa.RecordBatch:
 
 def written(*rows: list[EncodedRows | RowsToEncode]) -> bytes:
     sink = io.BytesIO()
-    writer = EncodedRowsWriter(sink, pa.schema([field for some in rows[0] for field in some.schema]))
+    writer = RowGroupWriter(sink, pa.schema([field for some in rows[0] for field in some.schema]))
     for side_by_side in rows:
         writer.append(*side_by_side)
     writer.close()
@@ -63,10 +60,10 @@ def test_columns_beside_each_other_are_a_table(codec: str, cuts: list[int]) -> N
     edges = [0, *cuts, batch.num_columns]
     groups: list[list[EncodedRows | RowsToEncode]] = []
     for start in (0, 2):
-        some = batch.slice(start, 3 - start // 2)
-        pieces = [some.select(range(low, high)) for low, high in itertools.pairwise(edges)]
-        groups.append([RowsToEncode(piece, {"compression": codec}) for piece in pieces])
-        groups[-1][::2] = [rows.encoded() for rows in groups[-1][::2]]
+        group = batch.slice(start, 3 - start // 2)
+        pieces = [group.select(range(low, high)) for low, high in itertools.pairwise(edges)]
+        rows = [RowsToEncode(piece, {"compression": codec}) for piece in pieces]
+        groups.append([some if place % 2 else some.encoded() for place, some in enumerate(rows)])
     found = pq.read_table(io.BytesIO(written(*groups)))
     found.validate(full=True)
     plain = io.BytesIO()
@@ -122,7 +119,7 @@ def test_rows_are_decoded_by_themselves() -> None:
     """Encoded rows are enough to get the rows back."""
     batch = typed_batch()
     rows = RowsToEncode(batch, {"compression": "zstd"}).encoded()
-    assert pq.read_table(rows.decoded()).equals(pa.Table.from_batches([batch]))
+    assert pq.read_table(as_file(rows)).equals(pa.Table.from_batches([batch]))
 
 
 def test_pages_that_come_at_another_time_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,7 +147,7 @@ def test_pages_that_come_at_another_time_are_an_error(monkeypatch: pytest.Monkey
 def test_no_rows_are_a_file() -> None:
     """With its schema."""
     sink = io.BytesIO()
-    EncodedRowsWriter(sink, typed_batch().schema).close()
+    RowGroupWriter(sink, typed_batch().schema).close()
     found = pq.read_table(io.BytesIO(sink.getvalue()))
     assert (len(found), found.schema) == (0, typed_batch().schema)
 
@@ -161,7 +158,7 @@ def test_what_does_not_fit_is_refused() -> None:
     other = pa.RecordBatch.from_pydict({"b": ["x", "y"]})
     options: dict[str, Any] = {"compression": "snappy"}
     sink = io.BytesIO()
-    writer = EncodedRowsWriter(sink, pa.schema([*two.schema, *other.schema]))
+    writer = RowGroupWriter(sink, pa.schema([*two.schema, *other.schema]))
     for batches, message in [
         ([two], "are not the file's"),
         ([other, two], "are not the file's"),
@@ -173,6 +170,103 @@ def test_what_does_not_fit_is_refused() -> None:
     for encode in (RowsToEncode.encoded, lambda rows: rows.write_to(io.BytesIO())):
         with pytest.raises(ValueError, match="not known"):
             encode(RowsToEncode(two, {"compression": "lz4"}))
+
+
+def encode(rows: RowsToEncode, how: str) -> None:
+    if how == "encoded":
+        rows.encoded()
+    else:
+        rows.write_to(io.BytesIO())
+
+
+@pytest.mark.parametrize("how", ["encoded", "write_to"])
+@pytest.mark.parametrize("group_rows", [1, 50, 99])
+def test_a_row_group_that_arrow_splits_is_refused(monkeypatch: pytest.MonkeyPatch, how: str, group_rows: int) -> None:
+    """The footer would count all rows, and readers would find those of the first row group alone."""
+    write_table = pq.ParquetWriter.write_table
+
+    def split(writer: pq.ParquetWriter, table: pa.Table, row_group_size: int) -> None:
+        assert row_group_size == len(table)
+        write_table(writer, table, row_group_size=group_rows)
+
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", split)
+    rows = RowsToEncode(pa.RecordBatch.from_pydict({"a": list(range(100))}), {"compression": "snappy"})
+    with pytest.raises(ValueError, match="row groups of 100 rows together for one of 100"):
+        encode(rows, how)
+
+
+@pytest.mark.parametrize("how", ["encoded", "write_to"])
+@pytest.mark.parametrize("kept", [0, 99])
+def test_a_row_group_that_arrow_writes_with_other_rows_is_refused(
+    monkeypatch: pytest.MonkeyPatch, how: str, kept: int
+) -> None:
+    """What counts is what Arrow says that it wrote, and not what it was given."""
+    write_table = pq.ParquetWriter.write_table
+    monkeypatch.setattr(
+        pq.ParquetWriter,
+        "write_table",
+        lambda writer, table, row_group_size: write_table(writer, table.slice(0, kept), row_group_size),
+    )
+    rows = RowsToEncode(pa.RecordBatch.from_pydict({"a": list(range(100))}), {"compression": "snappy"})
+    with pytest.raises(ValueError, match=f"1 row groups of {kept} rows together for one of 100"):
+        encode(rows, how)
+
+
+@dataclass
+class Changed:
+    """Rows whose pages are described otherwise than they are."""
+
+    rows: EncodedRows
+    row_count: int = 5
+    values: int = 0
+
+    @property
+    def schema(self) -> pa.Schema:
+        return self.rows.schema
+
+    def write_to(self, file: BinaryIO) -> RowGroupMetadata:
+        place = self.rows.write_to(file)
+        columns = [
+            {**column, NUM_VALUES: column[NUM_VALUES]._replace(value=column[NUM_VALUES].value + self.values)}
+            for column in place.columns
+        ]
+        return replace(place, columns=columns)
+
+
+@pytest.mark.parametrize(
+    ("column", "change", "message"),
+    [
+        # The writer says five rows, and the pages have four.
+        (pa.array([1, 2, 3, 4]), {}, "4 rows of \\['a'\\] were written instead of 5"),
+        (pa.array([1, 2, 3, None, 5]), {"values": -1}, "the column a has 4 values in a row group of 5 rows"),
+        (pa.array([1, 2, 3, None, 5]), {"values": 1}, "the column a has 6 values in a row group of 5 rows"),
+        # The list has one value a row, and so at least has any column that repeats.
+        (pa.array([[1], [], None, [4], [5]]), {"values": -1}, "a.list.element has 4 values in a row group of 5 rows"),
+        (pa.array([{"x": [1], "y": 1}] * 5), {"values": -1}, "a.x.list.element has 4 values in a row group of 5 rows"),
+        (pa.array([{"x": [1], "y": 1}] * 5), {"values": 1}, "a.y has 6 values in a row group of 5 rows"),
+    ],
+)
+def test_columns_that_do_not_hold_the_rows_of_their_group_are_refused(
+    column: pa.Array, change: dict[str, int], message: str
+) -> None:
+    """Whoever wrote them, and whatever they were given: no footer is made that says otherwise."""
+    rows = RowsToEncode(pa.RecordBatch.from_arrays([column], names=["a"]), {"compression": "snappy"}).encoded()
+    writer = RowGroupWriter(io.BytesIO(), rows.schema)
+    with pytest.raises(ValueError, match=message):
+        writer.append(Changed(rows, **change))
+
+
+def test_repeated_columns_may_hold_more_values_than_rows() -> None:
+    """At any depth: below a list, in a struct in a list, and in a map."""
+    columns = [
+        pa.array([[1, 2], [], None]),
+        pa.array([[{"x": 1}, {"x": 2}], None, []]),
+        pa.array([{"x": [[1, 2], [3]]}, None, {"x": None}]),
+        pa.array([[("k", 1), ("l", 2)], None, []], pa.map_(pa.string(), pa.int8())),
+    ]
+    batch = pa.RecordBatch.from_arrays([*columns, pa.array([1, 2, 3])], names=list("abcde"))
+    found = pq.read_table(io.BytesIO(written([RowsToEncode(batch, {"compression": "snappy"})])))
+    assert found.equals(pa.Table.from_batches([batch]))
 
 
 def test_what_others_have_written_otherwise_is_not_taken_for_arrows_own(tmp_path: Path) -> None:

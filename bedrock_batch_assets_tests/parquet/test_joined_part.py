@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bedrock_batch_assets.errors import RequestError
-from bedrock_batch_assets.parquet import part_file, tables
-from bedrock_batch_assets.parquet.encoded_rows import EncodedRows
-from bedrock_batch_assets.parquet.part_file import PartFile, write_joined
+from bedrock_batch_assets.parquet import joined_rows, part_file, tables
+from bedrock_batch_assets.parquet.joined_rows import write_joined
+from bedrock_batch_assets.parquet.part_file import PartFile
 from bedrock_batch_assets.parquet.tables import TableWriter, read_encoded_rows, read_rows
 from bedrock_batch_assets.processors.anthropic import AnthropicProcessor
 from bedrock_batch_assets.processors.titan_text_embeddings_v2 import TitanTextEmbeddingsV2Processor
@@ -75,7 +75,7 @@ def test_rows_that_stay_encoded_come_out_as_decoded_ones(data: st.DataObject, ki
         lines = [output_line(kind, row, data.draw(st.integers(0, 99))) for row in answered]
         # What is written straight, what ahead, and what is decoded for the size of its answers: it makes no difference.
         patch.setattr(part_file, "_MOST_BYTES_AHEAD", data.draw(st.sampled_from([0, 2_000, 10**6])))
-        patch.setattr(part_file, "_MOST_ANSWER_BYTES", data.draw(st.sampled_from([-1, 20, 10**6])))
+        patch.setattr(joined_rows, "_MOST_ANSWER_BYTES", data.draw(st.sampled_from([-1, 20, 10**6])))
 
         def written(path: Path, read: Any, *, all_sent: bool) -> JoinSummary:
             join = OutputJoin(renderer(kind, rows.schema), first, count)
@@ -102,7 +102,7 @@ def test_whole_row_groups_are_not_decoded(tmp_path: Path, monkeypatch: pytest.Mo
     rows = stored_table(tmp_path / "t.parquet", 10)
     join = OutputJoin(renderer("text", rows.schema), 0, ROWS)
     with monkeypatch.context() as patch:
-        patch.setattr(EncodedRows, "decoded", None)
+        patch.setattr(joined_rows, "as_file", None)
         patch.setattr(OutputJoin, "join", None)
         with join, PartFile(tmp_path / "part", OutputFormat.parquet) as part:
             write_joined(part, join, read_encoded_rows(tmp_path / "t.parquet"), all_sent=True)

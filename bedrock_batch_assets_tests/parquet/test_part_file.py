@@ -2,17 +2,19 @@
 
 import random
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bedrock_batch_assets.parquet import part_file, part_formats
+from bedrock_batch_assets.parquet import part_file
 from bedrock_batch_assets.parquet.encoded_rows import RowsToEncode
-from bedrock_batch_assets.parquet.part_file import PartFile, read_head
-from bedrock_batch_assets.parquet.part_formats import PartFormat, PartRows, part_format
+from bedrock_batch_assets.parquet.part_file import PartFile
+from bedrock_batch_assets.parquet.part_formats import PartFormat, part_format
+from bedrock_batch_assets.parquet.part_head import read_head
 from bedrock_batch_assets.request import OutputFormat
 from bedrock_batch_assets_tests.parquet.arrow_columns import typed_columns
 
@@ -130,7 +132,7 @@ def test_long_texts_and_vectors_have_no_statistics(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("batches_before", [0, 1, 2, 9])
 @pytest.mark.parametrize("batches_after", [0, 1, 9])
-@pytest.mark.parametrize("step", ["encoded", "write"])
+@pytest.mark.parametrize("step", ["encoded", "append"])
 @pytest.mark.parametrize("output_format", list(OutputFormat))
 def test_what_a_thread_cannot_encode_or_write_comes_out(
     tmp_path: Path,
@@ -144,23 +146,30 @@ def test_what_a_thread_cannot_encode_or_write_comes_out(
     path = tmp_path / "part"
     good, bad = (pa.RecordBatch.from_pydict({"a": [number]}) for number in range(2))
 
-    def fail(_: PartRows) -> NoReturn:
-        raise OSError("no space left")
-
     def part_format_that_fails(*arguments: Any) -> PartFormat:
         made = part_format(*arguments)
-        rows = made.rows
+        # What the rows of the bad batch are on their way: as they are made, and encoded.
+        bad_rows: list[Any] = []
 
-        def rows_that_fail(batch: pa.RecordBatch) -> PartRows:
-            found = rows(batch)
-            if batch is bad:
-                found = type("Bad", (), {"encoded": lambda self: self, "write": found.write, step: fail})()
-            return found
+        def watched(name: str) -> Callable[[Any], Any]:
+            do = getattr(made, name)
 
-        monkeypatch.setattr(made, "rows", rows_that_fail)
+            def done(given: Any) -> Any:
+                is_bad = any(given is other for other in [bad, *bad_rows])
+                if is_bad and name == step:
+                    raise OSError("no space left")
+                found = do(given)
+                if is_bad:
+                    bad_rows.append(found)
+                return found
+
+            return done
+
+        for name in ("rows", "encoded", "append"):
+            monkeypatch.setattr(made, name, watched(name))
         return made
 
-    monkeypatch.setattr(part_formats, "part_format", part_format_that_fails)
+    monkeypatch.setattr(part_file, "part_format", part_format_that_fails)
 
     def write() -> None:
         with PartFile(path, output_format) as part:

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bedrock_batch_assets.parquet.encoded_rows import EncodedRows
+from bedrock_batch_assets.parquet.row_group_writer import as_file
 from bedrock_batch_assets.parquet.tables import TableWriter, read_encoded_rows, read_rows
 from bedrock_batch_assets.storage.objects import ObjectStore
 from bedrock_batch_assets_tests.local_aws_fixture import LocalAws
@@ -141,7 +142,7 @@ def test_whole_row_groups_of_a_range_stay_encoded(tmp_path: Path, first: int, co
         found = list(read_encoded_rows(file, first, count))
         assert [rows.row_count for rows in found if isinstance(rows, EncodedRows)] == encoded
         batches = [
-            pa.Table.from_batches(read_rows(rows.decoded()) if isinstance(rows, EncodedRows) else [rows])
+            pa.Table.from_batches(read_rows(as_file(rows)) if isinstance(rows, EncodedRows) else [rows])
             for rows in found
         ]
         assert pa.concat_tables([table().schema.empty_table(), *batches]) == table().slice(first, count)

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bedrock_batch_assets.parquet import vector_rows
-from bedrock_batch_assets.parquet.encoded_rows import EncodedRowsWriter
 from bedrock_batch_assets.parquet.part_file import PartFile
+from bedrock_batch_assets.parquet.row_group_writer import RowGroupWriter
 from bedrock_batch_assets.parquet.vector_rows import VectorRows
 from bedrock_batch_assets.request import OutputFormat
 
@@ -23,8 +23,8 @@ VECTORS = st.none() | st.lists(st.floats(width=32), max_size=6)
 
 def written(rows: VectorRows) -> bytes:
     sink = io.BytesIO()
-    writer = EncodedRowsWriter(sink, rows.schema)
-    writer.append(rows.encoded())
+    writer = RowGroupWriter(sink, rows.schema)
+    writer.append(rows)
     writer.append(rows)
     writer.close()
     return sink.getvalue()
@@ -56,6 +56,19 @@ def test_vectors_are_read_as_they_were(vectors: list[list[float] | None], data: 
         found.validate(full=True)
         assert found.type == TYPE
         assert same_bits(found, column)
+
+
+@pytest.mark.parametrize("lost", [0, 1, 2])
+def test_vectors_whose_pages_do_not_hold_all_rows_are_refused(monkeypatch: pytest.MonkeyPatch, lost: int) -> None:
+    """A page that is not written is seen when the column is: no footer counts its rows."""
+    rows = VectorRows.of(pa.field("v", TYPE), pa.array([[1.0, 2.0]] * 5, TYPE))
+    assert rows is not None
+    monkeypatch.setattr(vector_rows, "_PAGE_BYTES", 16)
+    pages = list(rows._pages())
+    assert [page.row_count for page in pages] == [2, 2, 1]
+    monkeypatch.setattr(VectorRows, "_pages", lambda _: (page for place, page in enumerate(pages) if place != lost))
+    with pytest.raises(ValueError, match="rows of \\['v'\\] were written instead of 5"):
+        RowGroupWriter(io.BytesIO(), rows.schema).append(rows)
 
 
 def test_numbers_may_begin_anywhere() -> None:

@@ -1,5 +1,6 @@
 """What a reader of the result table's folder sees while parts come in, and what a broken-off build leaves."""
 
+import contextlib
 import io
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,7 +21,7 @@ from bedrock_batch_assets.storage.manifests import (
     encode,
 )
 from bedrock_batch_assets.storage.objects import ObjectInfo, ObjectStore
-from bedrock_batch_assets.storage.resource import BatchStorage
+from bedrock_batch_assets.storage.resource import BatchStorage, NotMaterializedError
 from bedrock_batch_assets.storage.table_folder import Part, TableFolder
 from bedrock_batch_assets_tests.local_aws_fixture import LocalAws
 from bedrock_batch_assets_tests.resources_on_local_aws import BUCKET, read_folder
@@ -76,17 +77,40 @@ class Site:
         self._put(self.storage.layout.batch_manifest("jokes"), encode(manifest))
         return manifest
 
-    def stage(self, manifest: BatchManifest, index: int, answer: str = "") -> None:
-        """A chunk's part comes in."""
+    def stage(self, manifest: BatchManifest, index: int, answer: str = "", *, formerly: bool = False) -> None:
+        """A chunk's part comes in. `formerly`: as version 0.1 stored it."""
         version = manifest.chunks[index].version
+        layout = self.storage.layout
+        key = layout.staged_part("jokes", index, version, OutputFormat.parquet)
+        if formerly:
+            key = layout.former("jokes").staged_part(index, version, OutputFormat.parquet)
         file = io.BytesIO()
         pyarrow.parquet.write_table(pa.table({"row": [answer or version]}), file)
         summary = PartSummary(version=version, rows=1, ok=1, error=0, truncated=0, skipped=0, missing=0)
-        self._put(
-            self.storage.layout.staged_part("jokes", index, version, OutputFormat.parquet),
-            file.getvalue(),
-            {"summary": msgspec.json.encode(summary).decode()},
-        )
+        self._put(key, file.getvalue(), {"summary": msgspec.json.encode(summary).decode()})
+
+    def move_to_former_layout(self) -> None:
+        """The table becomes one of version 0.1, with its manifest and the parts that wait inside of its folder."""
+        store, layout = self.storage.objects, self.storage.layout
+        former = layout.former("jokes")
+        moves = {layout.table_manifest("jokes"): former.table_manifest}
+        for info in list(store.list(layout.staged_folder("jokes"))):
+            moves[info.key] = f"{former.staged_folder}_{info.key.removeprefix(layout.staged_folder('jokes'))}"
+        for old, new in moves.items():
+            self._times[new] = self._times.get(old, self._clock)
+            store.copy(old, new)
+        store.delete(list(moves))
+
+    def table_version(self) -> str | None:
+        """What the table's manifest says that the table is of; None if there is no manifest."""
+        try:
+            return self.storage.table_manifest("jokes").version
+        except NotMaterializedError:
+            return None
+
+    def in_folder(self) -> list[str]:
+        """The names of all objects in the table's folder."""
+        return [info.key.removeprefix(FOLDER) for info in self.storage.objects.list(FOLDER)]
 
     def build(self, manifest: BatchManifest, kill_at: int | None = None) -> list[str]:
         """Build the table as its asset does; returns the requests. `kill_at` is the request that never leaves."""
@@ -106,10 +130,20 @@ class Site:
         """What somebody reads who knows the folder alone."""
         return [row["row"] for row in read_folder(self.aws, FOLDER)]
 
+    def rows_of_parts(self) -> list[object]:
+        """What somebody reads who leaves out names that begin with an underscore."""
+        names = [name for name in self.in_folder() if not name.startswith("_")]
+        tables = [
+            pyarrow.parquet.read_table(io.BytesIO(self.storage.objects.get_bytes(FOLDER + name))) for name in names
+        ]
+        return [row for table in tables for row in table["row"].to_pylist()]
+
     def staged(self) -> list[str]:
-        """The names of staged parts."""
-        prefix = self.storage.layout.staged_folder("jokes")
-        return [info.key.removeprefix(prefix) for info in self.storage.objects.list(prefix)]
+        """The names of staged parts, those of version 0.1 included."""
+        layout = self.storage.layout
+        prefixes = (layout.staged_folder("jokes"), layout.former("jokes").staged_folder)
+        found = self.storage.objects.list()
+        return [info.key.rpartition("/")[2] for info in found if info.key.startswith(prefixes)]
 
     def _write_manifest(self, manifest: BatchManifest, parts: list[Part]) -> None:
         total = add_summaries([part.summary for part in parts], manifest.version)
@@ -143,7 +177,7 @@ def test_new_parts_are_out_of_sight_until_all_are_there(site: Site) -> None:
     for index in range(3):
         site.stage(old, index)
         assert index == 2 or site.staged()
-    assert site.aws.client("s3").list_objects_v2(Bucket=BUCKET, Prefix=f"{FOLDER}part").get("KeyCount") == 0
+    assert site.in_folder() == []
     site.build(old)
     assert (site.rows(), site.staged()) == (["a", "b", "c"], [])
     new = site.put_input("a", "B", "C", "D")
@@ -157,38 +191,93 @@ def test_new_parts_are_out_of_sight_until_all_are_there(site: Site) -> None:
     assert site.storage.table_manifest("jokes").version == new.version
 
 
-def test_a_build_that_is_killed_anywhere_is_finished_by_the_next(site: Site) -> None:
-    """Killed before any of its requests, the next build ends right, and no manifest is there too early."""
+@pytest.mark.parametrize("formerly", ["", "table", "table and staged parts"])
+def test_a_build_that_is_killed_anywhere_is_finished_by_the_next(site: Site, formerly: str) -> None:
+    """Killed before any of its requests, the next build ends right, and no manifest is there too early.
+
+    So it is if the table before is one of version 0.1, and the new parts were stored by it, too.
+    """
     former = site.put_input("0", "0", "0")
     for kill_at in range(30):
+        if formerly and site.table_version() is not None:
+            site.move_to_former_layout()
         new = site.put_input(f"{kill_at}a", f"{kill_at}b")
-        site.stage(new, 0)
-        site.stage(new, 1)
-        before = site.rows()
+        for index in range(2):
+            site.stage(new, index, formerly="staged" in formerly and index == 1)
+        before = [] if site.table_version() is None else site.rows_of_parts()
         try:
             site.build(new, kill_at)
         except KilledError:
             pass
         else:
             break
-        manifests = [info.key for info in site.storage.objects.list(f"{FOLDER}_manifest.json")]
-        if manifests:
-            told = site.storage.table_manifest("jokes").version
-            assert site.rows() == (before if told == former.version else [f"{kill_at}a", f"{kill_at}b"])
+        told = site.table_version()
+        if told is not None:
+            assert site.rows_of_parts() == (before if told == former.version else [f"{kill_at}a", f"{kill_at}b"])
         site.build(new)
         assert (site.rows(), site.staged()) == ([f"{kill_at}a", f"{kill_at}b"], [])
+        assert site.in_folder() == ["part-00000.parquet", "part-00001.parquet"]
         former = new
     assert kill_at > 8
 
 
+def test_a_table_of_the_former_layout_is_one_until_it_is_written_again(site: Site) -> None:
+    """Its manifest counts and its parts are kept; the next table has its folder alone, and nothing is copied for it."""
+    batch = site.put_input("a", "b")
+    for index in range(2):
+        site.stage(batch, index)
+    site.build(batch)
+    site.move_to_former_layout()
+    assert site.in_folder() == ["_manifest.json", "part-00000.parquet", "part-00001.parquet"]
+    assert site.table_version() == batch.version
+    assert "CopyObject" not in site.build(batch)
+    assert site.in_folder() == ["part-00000.parquet", "part-00001.parquet"]
+    assert (site.table_version(), site.rows()) == (batch.version, ["a", "b"])
+
+
+def test_parts_that_wait_in_the_former_layout_become_the_table(site: Site) -> None:
+    """A batch that was under way when the platform was updated goes on: no part is made again."""
+    batch = site.put_input("a", "b", "c")
+    for index in range(3):
+        site.stage(batch, index, formerly=index < 2)
+    # It was made again since.
+    site.stage(batch, 0, "a again")
+    site.build(batch)
+    assert (site.rows(), site.staged()) == (["a again", "b", "c"], [])
+    assert site.in_folder() == [f"part-0000{index}.parquet" for index in range(3)]
+
+
+def test_a_manifest_of_the_former_layout_is_never_told_of_a_later_table(site: Site) -> None:
+    """Of two manifests, as after a build that ended before it cleared up, the former one is the first to go."""
+    old = site.put_input("a")
+    site.stage(old, 0)
+    site.build(old)
+    site.move_to_former_layout()
+    new = site.put_input("b")
+    site.stage(new, 0)
+    site.build(new)
+    site.storage.write_manifest(
+        site.storage.layout.former("jokes").table_manifest,
+        msgspec.structs.replace(site.storage.table_manifest("jokes"), version="former"),
+    )
+    last = site.put_input("c")
+    site.stage(last, 0)
+    for kill_at in range(9):
+        with contextlib.suppress(KilledError):
+            site.build(last, kill_at)
+        assert site.table_version() in {None, new.version, last.version}
+    assert site.in_folder() == ["part-00000.parquet"]
+
+
 def test_parts_that_did_not_change_are_not_copied_again(site: Site) -> None:
-    """One listing and one request a part; copies and deletions only for parts that are new."""
+    """Two listings and one request a part; copies and deletions only for parts that are new."""
     old = site.put_input("a", "b", "c")
     for index in range(3):
         site.stage(old, index)
     site.build(old)
     again = site.build(old)
-    assert sorted(again) == ["HeadObject"] * 3 + ["ListObjectsV2"] * 2 + ["PutObject"]
+    # The folder and its state are listed, and in the end what is staged by then.
+    assert sorted(again) == ["HeadObject"] * 3 + ["ListObjectsV2"] * 3 + ["PutObject"]
     new = site.put_input("a", "b", "C")
     site.stage(new, 2)
     requests = site.build(new)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bedrock_batch_assets.parquet import row_digest
-from bedrock_batch_assets.parquet.row_digest import digest_ranges, digest_rows, digest_texts
+from bedrock_batch_assets.ingest import row_digest
+from bedrock_batch_assets.ingest.row_digest import digest_ranges, digest_rows, digest_texts
 from bedrock_batch_assets_tests.parquet.arrow_columns import typed_columns
 
 
