@@ -8,7 +8,7 @@ from bedrock_batch_assets.assets.jsonl_chunks import jsonl_chunks
 from bedrock_batch_assets.assets.result_parts import result_parts
 from bedrock_batch_assets.assets.result_table import result_table
 from bedrock_batch_assets.processors.registry import Processors
-from bedrock_batch_assets.resources import default_resources
+from bedrock_batch_assets.resources import default_resources, fixed
 from bedrock_batch_assets.runs.forked_workers import start_forked_workers
 from bedrock_batch_assets.sensors.batch_progress import batch_progress_sensor
 from bedrock_batch_assets.sensors.job_status import job_status_sensor
@@ -24,7 +24,7 @@ def platform(processors: Processors | None = None) -> dg.Definitions:
     return dg.Definitions(
         assets=[input_dataset, jsonl_chunks, batch_job_outputs, result_parts, result_table],
         sensors=[batch_progress_sensor, job_status_sensor],
-        resources=default_resources(processors),
+        resources=fixed(default_resources(processors)),
         # A run mostly waits: one process for it, not two.
         executor=dg.in_process_executor,
     )

@@ -11,6 +11,8 @@
 """
 
 import os
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import dagster as dg
 
@@ -49,3 +51,22 @@ def default_resources(processors: Processors | None = None) -> dict[str, dg.Conf
             converse=ConverseProcessor(),
         ),
     }
+
+
+def fixed(resources: Mapping[str, dg.ConfigurableResource]) -> dict[str, dg.ResourceDefinition]:  # type: ignore[type-arg]
+    """The resources as definitions without config, so that no launch can change them.
+
+    The launchpad of an asset shows the config of all of its resources, and takes changes for one launch. A run with
+    another bucket or prefix would write what no sensor ever looks at, so the launchpad shows the request alone.
+    Whoever wants other settings makes the resources with them, or sets the environment.
+    """
+    return {name: _fixed(resource) for name, resource in resources.items()}
+
+
+def _fixed(resource: dg.ConfigurableResource) -> dg.ResourceDefinition:  # type: ignore[type-arg]
+    @dg.resource(config_schema={}, description=type(resource).__doc__)
+    def initialized(_: dg.InitResourceContext) -> Iterator[Any]:
+        with resource.process_config_and_initialize_cm() as ready:
+            yield ready
+
+    return initialized

@@ -1,6 +1,7 @@
 """The definitions: what they hold, what loading them costs, and how the instance is set up for them."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -12,8 +13,11 @@ import dagster as dg
 import pytest
 import yaml
 from dagster import AssetKey
+from dagster._core.snap import build_config_schema_snapshot
+from dagster._core.snap.snap_to_yaml import default_values_yaml_from_type_snap
 
 from bedrock_batch_assets.definitions import platform
+from bedrock_batch_assets.processors.anthropic import AnthropicProcessor
 from bedrock_batch_assets.processors.registry import Processors
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -55,8 +59,35 @@ def test_the_graph_is_that_of_the_readme() -> None:
 
 def test_processors_of_ones_own_take_the_place_of_the_defaults() -> None:
     """`platform` uses the processors that it is given."""
-    mine = Processors()
-    assert (platform(mine).resources or {})["processors"] is mine
+    mine = Processors(anthropic=AnthropicProcessor(max_tokens=77))
+    with dg.build_resources(dict(platform(mine).resources or {})) as ready:
+        assert ready.processors.anthropic.max_tokens == 77
+
+
+REQUEST = {"model_id": "anthropic.claude-3-haiku-20240307-v1:0", "s3_uri": "s3://b/x.csv", "prompt_id": "p"}
+
+
+def test_the_launchpad_is_the_request_alone() -> None:
+    """A launch can be given the request's fields, and no setting of a resource: with another one it would be lost."""
+    job = platform().resolve_implicit_global_asset_job_def()
+    request = {"ops": {"input_dataset": {"config": REQUEST}}}
+    subset = job.get_subset(asset_selection={AssetKey("input_dataset")})
+    assert dg.validate_run_config(subset, request)
+    # What the launchpad is filled with: the webserver makes it in this way.
+    snapshot = build_config_schema_snapshot(subset)
+    root = snapshot.get_config_snap(subset.run_config_schema.config_type.key)
+    shown = yaml.safe_load(default_values_yaml_from_type_snap(snapshot, root))
+    assert {name: list(value) for name, value in shown.items()} == {"ops": ["input_dataset"], "resources": []}
+    for name in ("storage", "jobs", "prices", "processors"):
+        with pytest.raises(dg.DagsterInvalidConfigError):
+            dg.validate_run_config(subset, {**request, "resources": {name: {"config": {"prefix": "elsewhere/"}}}})
+
+
+def test_settings_come_from_the_environment_when_the_location_loads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resource that the launchpad does not show is made with the environment's values all the same."""
+    monkeypatch.setenv("BEDROCK_BATCH_BUCKET", "my-bucket")
+    with dg.build_resources(dict(platform().resources or {})) as ready:
+        assert ready.storage.bucket == "my-bucket"
 
 
 def test_the_project_runs_on_the_instance_that_it_ships(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,6 +106,34 @@ def test_the_project_runs_on_the_instance_that_it_ships(tmp_path: Path, monkeypa
         assert not instance.nux_enabled
 
 
+def test_processes_started_anywhere_share_the_instance(tmp_path: Path) -> None:
+    """dagster.yaml works as it is in DAGSTER_HOME: what one process writes, another one in another folder reads."""
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "dagster.yaml").write_text((PROJECT / "dagster.yaml").read_text())
+    environment = {**os.environ, "DAGSTER_HOME": str(home)}
+    script = (
+        "import sys, dagster as dg\n"
+        "with dg.DagsterInstance.get() as instance:\n"
+        "    if sys.argv[1] == 'write': instance.add_dynamic_partitions('batches', ['demo'])\n"
+        "    print(instance.get_dynamic_partitions('batches'), instance.compute_log_manager._base_dir)\n"
+    )
+    said = []
+    for place in ("write", "read"):
+        (tmp_path / place).mkdir()
+        done = subprocess.run(
+            [sys.executable, "-c", script, place],
+            cwd=tmp_path / place,
+            env={**environment, "PYTHONPATH": str(PROJECT)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        said.append(done.stdout.strip())
+    assert said == [f"['demo'] {home / '.dagster' / 'compute_logs'}"] * 2
+    assert [path.name for path in tmp_path.rglob(".dagster")] == [".dagster"]
+
+
 def test_the_crossing_edges_propagate_nothing() -> None:
     """A partition of one set asks for no partition of the other, so nobody else's batch is run along."""
     graph = platform().resolve_asset_graph()
@@ -90,7 +149,8 @@ def test_the_readmes_own_processor_works(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(sys.modules, module.__name__, module)
     exec(compile(code, "README.md", "exec"), module.__dict__)
     assert isinstance(module.defs, dg.Definitions)
-    processor = (module.defs.resources or {})["processors"].for_model_id("ai21.jamba-1-5-large-v1:0")
+    with dg.build_resources(dict(module.defs.resources or {})) as ready:
+        processor = ready.processors.for_model_id("ai21.jamba-1-5-large-v1:0")
     assert isinstance(processor, module.JambaProcessor)
     answer = {"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]}
     assert processor.process_output(answer).response == "hi"

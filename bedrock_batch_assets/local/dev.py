@@ -67,13 +67,21 @@ def _interrupt(number: int, frame: object) -> None:
 
 
 def _dev(port: int | None) -> None:
+    from bedrock_batch_assets.local import local_platform
+    from bedrock_batch_assets.local.folder_lock import folder_lock
+
+    folder = local_platform.project_file("dagster.yaml").parent
+    port = port or local_platform.free_port(FIRST_PORT)
+    with folder_lock(folder / ".dagster" / "dev.lock", f"http://{local_platform.HOST}:{port}"):
+        _run(folder, port)
+
+
+def _run(folder: Path, port: int) -> None:
     from bedrock_batch_assets.client.webserver import URL_VARIABLE
     from bedrock_batch_assets.local import local_platform
     from bedrock_batch_assets.local.processes import Program
 
-    folder = local_platform.project_file("dagster.yaml").parent
     state = folder / ".local_aws"
-    port = port or local_platform.free_port(FIRST_PORT)
     url = f"http://{local_platform.HOST}:{port}"
     programs: list[Program] = []
     is_local = uses_local_aws(os.environ)

@@ -246,7 +246,7 @@ def instance_settings(home: Path, changes: Mapping[str, Any]) -> dict[str, Any]:
     """The project's dagster.yaml with some changes, all of its storage in `home`."""
     settings = yaml.safe_load(project_file("dagster.yaml").read_text())
     storage = {
-        "storage": {"sqlite": {"base_dir": str(home / "storage")}},
+        "storage": {"custom": {"config": {"base_dir": str(home / "storage")}}},
         "local_artifact_storage": {"config": {"base_dir": str(home)}},
         "compute_logs": {"config": {"base_dir": str(home / "compute_logs")}},
     }
