@@ -1,19 +1,17 @@
 """The connection to AWS: boto3 clients, and what AWS errors mean to a person."""
 
 import os
-from collections.abc import Callable, Iterable
-from functools import cache
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
 from bedrock_batch_assets.errors import ConfigurationError
+from bedrock_batch_assets.internals.botocore_internals import new_session
 
 if TYPE_CHECKING:
-    from boto3.session import Session
     from botocore.exceptions import ClientError
-    from botocore.loaders import Loader
 
 ACCESS_DENIED = frozenset({"AccessDeniedException", "AccessDenied", "UnauthorizedException", "403"})
 THROTTLED = frozenset({"ThrottlingException", "TooManyRequestsException", "SlowDown", "RequestLimitExceeded"})
@@ -65,39 +63,6 @@ class AwsConnection(dg.ConfigurableResource):  # type: ignore[type-arg]
                     "or start the local stand-in with `make dev`."
                 ) from error
         return self._clients[service]
-
-
-def new_session(profile_name: str | None, region_name: str | None) -> "Session":
-    """A boto3 session that shares the descriptions of services with all others of this process.
-
-    They are megabytes of JSON, and boto3 reads them anew for each session: 0.1 s of CPU and 10 MB each time.
-
-    Raises:
-        botocore.exceptions.ProfileNotFound: There is no such profile.
-    """
-    import boto3
-    import botocore.session
-
-    session = botocore.session.get_session()
-    session.register_component("data_loader", _loader(session.get_config_variable("data_path")))
-    return boto3.session.Session(profile_name=profile_name, region_name=region_name, botocore_session=session)
-
-
-def load_service_models(services: Iterable[str]) -> None:
-    """Read the descriptions of services that sessions share, ahead of the first client."""
-    loader = _loader(None)
-    for name in ("endpoints", "partitions", "sdk-default-configuration", "_retry"):
-        loader.load_data(name)
-    for service in services:
-        for kind in ("service-2", "endpoint-rule-set-1"):
-            loader.load_service_model(service, kind)
-
-
-@cache
-def _loader(data_path: str | None) -> "Loader":
-    from botocore.loaders import create_loader
-
-    return create_loader(data_path)
 
 
 def error_code(error: "ClientError") -> str:

@@ -5,13 +5,17 @@ Asset definitions cannot tag runs, and a run that a person starts in the UI carr
 command line. It runs in the webserver and in the daemon, so it uses the instance and no code of the assets.
 """
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
 from dagster import AssetKey, AssetRecordsFilter, DagsterRun, QueuedRunCoordinator, SubmitRunContext
 
 from bedrock_batch_assets.errors import BatchError
+from bedrock_batch_assets.internals.dagster_internals import (
+    PARTITION_NAME_TAG,
+    instance_of,
+    let_backfills_wait_for_code_servers,
+)
 from bedrock_batch_assets.partitions import split_chunk_key
 from bedrock_batch_assets.tags import (
     BATCH_TAG,
@@ -21,7 +25,6 @@ from bedrock_batch_assets.tags import (
     UNKNOWN_MODEL,
 )
 
-_PARTITION = "dagster/partition"
 _INPUT_DATASET = AssetKey("input_dataset")
 _JOB_OUTPUTS = AssetKey("batch_job_outputs")
 _CHUNK_ASSETS = frozenset({AssetKey("jsonl_chunks"), _JOB_OUTPUTS, AssetKey("result_parts")})
@@ -39,19 +42,18 @@ class BatchRunCoordinator(QueuedRunCoordinator):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         """Set up the queue, and the daemon that it is made in."""
         super().__init__(*arguments, **options)
-        # Read by Dagster's backfill daemon, which has no other setting for it: while the code server restarts,
-        # backfills wait for it. Otherwise they fail and cancel their runs, which wait for paid jobs.
-        os.environ.setdefault("DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR", "1")
+        # Otherwise backfills fail while the code server restarts, and cancel their runs, which wait for paid jobs.
+        let_backfills_wait_for_code_servers()
 
     def submit_run(self, context: SubmitRunContext) -> DagsterRun:
         """Tag the run, then queue it."""
         tags = self._tags(context.dagster_run)
         if tags:
-            self._instance.add_run_tags(context.dagster_run.run_id, tags)
+            instance_of(self).add_run_tags(context.dagster_run.run_id, tags)
         return super().submit_run(context)
 
     def _tags(self, run: DagsterRun) -> Mapping[str, str]:
-        partition = run.tags.get(_PARTITION)
+        partition = run.tags.get(PARTITION_NAME_TAG)
         selection = run.asset_selection or frozenset()
         if partition is None:
             return {}
@@ -69,9 +71,11 @@ class BatchRunCoordinator(QueuedRunCoordinator):
         return tags
 
     def _model_of(self, batch: str) -> str:
-        records = self._instance.fetch_materializations(
-            AssetRecordsFilter(asset_key=_INPUT_DATASET, asset_partitions=[batch]), limit=1
-        ).records
+        records = (
+            instance_of(self)
+            .fetch_materializations(AssetRecordsFilter(asset_key=_INPUT_DATASET, asset_partitions=[batch]), limit=1)
+            .records
+        )
         materialization = records[0].asset_materialization if records else None
         value: Any = materialization.metadata.get(MODEL_METADATA) if materialization else None
         # A run that cannot find its model must not slip past the limit: all of those share one.

@@ -2,7 +2,8 @@
 
 import pytest
 
-from bedrock_batch_assets.aws import AwsConnection, load_service_models
+from bedrock_batch_assets.aws import AwsConnection
+from bedrock_batch_assets.internals.botocore_internals import load_service_models
 
 
 def test_the_descriptions_of_services_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:

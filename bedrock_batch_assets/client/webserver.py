@@ -7,6 +7,13 @@ from typing import Any, Literal
 
 from bedrock_batch_assets.client import documents
 from bedrock_batch_assets.errors import BatchError, RequestError
+from bedrock_batch_assets.internals.dagster_internals import (
+    ASSET_JOB,
+    AUTO_RETRY_RUN_ID_TAG,
+    DATA_VERSION_TAG,
+    PARTITION_NAME_TAG,
+    WILL_RETRY_TAG,
+)
 from bedrock_batch_assets.tags import BATCH_TAG
 
 URL_VARIABLE = "BEDROCK_BATCH_DAGSTER_URL"
@@ -23,12 +30,6 @@ PARTITIONS_PER_DELETE = 1_000
 ACTIVE_RUN_STATUSES = frozenset({"QUEUED", "NOT_STARTED", "MANAGED", "STARTING", "STARTED", "SUSPENDED", "CANCELING"})
 # BulkActionStatus: a backfill that may still start runs, or end some.
 ACTIVE_BACKFILL_STATUSES = frozenset({"REQUESTED", "CANCELING", "FAILING"})
-
-_DATA_VERSION_TAG = "dagster/data_version"
-_PARTITION_TAG = "dagster/partition"
-# On a run that crashed: the daemon will start it again; and, once it has, the new run's id.
-_WILL_RETRY_TAG = "dagster/will_retry"
-_RETRY_RUN_TAG = "dagster/auto_retry_run_id"
 
 
 class UnreachableError(BatchError):
@@ -53,7 +54,7 @@ class Run:
     @property
     def partition(self) -> str | None:
         """The partition that the run works on."""
-        return self.tags.get(_PARTITION_TAG)
+        return self.tags.get(PARTITION_NAME_TAG)
 
     @property
     def active(self) -> bool:
@@ -63,12 +64,12 @@ class Run:
     @property
     def to_be_retried(self) -> bool:
         """Whether it crashed and the daemon is about to start it again."""
-        return self.status == "FAILURE" and self.tags.get(_WILL_RETRY_TAG) == "true" and self.retried_as is None
+        return self.status == "FAILURE" and self.tags.get(WILL_RETRY_TAG) == "true" and self.retried_as is None
 
     @property
     def retried_as(self) -> str | None:
         """The run that the daemon started in its place."""
-        return self.tags.get(_RETRY_RUN_TAG)
+        return self.tags.get(AUTO_RETRY_RUN_ID_TAG)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,11 +219,11 @@ class Webserver:
         params = {
             "selector": {
                 **self.code_location().selector,
-                "jobName": "__ASSET_JOB",
+                "jobName": ASSET_JOB,
                 "assetSelection": [{"path": ["input_dataset"]}],
             },
             "runConfigData": json.dumps({"ops": {"input_dataset": {"config": dict(config)}}}),
-            "executionMetadata": {"tags": [{"key": _PARTITION_TAG, "value": batch}]},
+            "executionMetadata": {"tags": [{"key": PARTITION_NAME_TAG, "value": batch}]},
         }
         result = self.query(documents.LAUNCH, {"params": params})["launchPipelineExecution"]
         if result["__typename"] == "RunConfigValidationInvalid":
@@ -353,7 +354,7 @@ def _materialization(event: Mapping[str, Any]) -> Materialization:
         run_id=event["runId"],
         # Milliseconds, as text.
         at=float(event["timestamp"]) / 1000,
-        version=_tags(event["tags"]).get(_DATA_VERSION_TAG),
+        version=_tags(event["tags"]).get(DATA_VERSION_TAG),
         metadata={entry["label"]: _value(entry) for entry in event.get("metadataEntries") or ()},
     )
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
-from dagster import AssetKey, AssetRecordsFilter, DagsterEventType, DagsterInstance
-from dagster._core.definitions.data_version import DATA_VERSION_TAG
+from dagster import AssetKey, AssetRecordsFilter, DagsterInstance
 
+from bedrock_batch_assets.internals import dagster_internals
 from bedrock_batch_assets.partitions import chunks
 
 
@@ -33,33 +33,14 @@ def materializations_since(
 
 def data_versions(instance: DagsterInstance, asset: str, partitions: Sequence[str]) -> dict[str, str]:
     """The data version of the latest materialization of each partition that has one."""
-    # Not in the public API: one query for all partitions, where the public way is a query for each.
-    tags = instance.event_log_storage.get_latest_tags_by_partition(
-        AssetKey(asset), DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION_TAG], asset_partitions=partitions
-    )
-    return {partition: values[DATA_VERSION_TAG] for partition, values in tags.items() if DATA_VERSION_TAG in values}
+    return dagster_internals.latest_data_versions(instance, AssetKey(asset), partitions)
 
 
 def latest_storage_id(instance: DagsterInstance, asset: str, partitions: set[str]) -> int:
-    """The id of the newest materialization of any of the partitions, 0 where there is none."""
-    ids = instance.get_latest_storage_id_by_partition(
-        AssetKey(asset), DagsterEventType.ASSET_MATERIALIZATION, partitions
-    )
-    return max(ids.values(), default=0)
+    """The id of the newest materialization of any of the partitions, 0 if there is none."""
+    return dagster_internals.latest_storage_id(instance, AssetKey(asset), partitions)
 
 
 def asset_backfill(assets: Sequence[str], partitions: Sequence[str], tags: dict[str, str]) -> dg.RunRequest:
-    """A request for ONE asset backfill of some chunks: Dagster makes one run per chunk of it.
-
-    The constructor is not public API, but Dagster's own automation sensor uses it; a contract test watches it.
-    """
-    from dagster._core.definitions.assets.graph.asset_graph_subset import AssetGraphSubset
-
-    subset = chunks.empty_subset().with_partition_keys(partitions)
-    return dg.RunRequest.for_asset_graph_subset(
-        AssetGraphSubset(  # type: ignore[call-arg]  # a record class: its fields are not seen by type checkers
-            non_partitioned_asset_keys=set(),
-            partitions_subsets_by_asset_key={AssetKey(asset): subset for asset in assets},
-        ),
-        tags=tags,
-    )
+    """A request for ONE asset backfill of some chunks: Dagster makes one run per chunk of it."""
+    return dagster_internals.asset_backfill([AssetKey(asset) for asset in assets], chunks, partitions, tags)

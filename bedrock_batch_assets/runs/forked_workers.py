@@ -12,7 +12,8 @@ was in Dagster 1.13: then run workers start as they always did.
 import multiprocessing
 import sys
 from multiprocessing.context import BaseContext
-from typing import Any
+
+from bedrock_batch_assets.internals import dagster_internals
 
 # Imported by the fork server when it starts, which it does for the first run.
 PRELOADED = "bedrock_batch_assets.runs.preloaded"
@@ -20,20 +21,11 @@ PRELOADED = "bedrock_batch_assets.runs.preloaded"
 
 def start_forked_workers() -> None:
     """If this process is a code server, let it fork its run workers. On Linux alone: elsewhere forking is not safe."""
-    server = sys.modules.get("dagster._grpc.server")
-    if server is None or not sys.platform.startswith("linux"):
-        return
-    # The server sets this attribute to the "spawn" context when it starts, before it loads any definitions. A property
-    # of its class comes first all the same.
-    server.DagsterApiServer._mp_ctx = property(_forking_context, _ignore)
+    if sys.platform.startswith("linux"):
+        dagster_internals.set_worker_context(_forking_context)
 
 
-def _forking_context(server: Any) -> BaseContext:
-    del server
+def _forking_context() -> BaseContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([PRELOADED])
     return context
-
-
-def _ignore(server: Any, context: BaseContext) -> None:
-    del server, context

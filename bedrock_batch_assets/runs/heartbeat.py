@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from bedrock_batch_assets.internals import dagster_internals
+
 if TYPE_CHECKING:
     from dagster import DagsterInstance
 
@@ -69,7 +71,7 @@ def last_beats(instance: "DagsterInstance", run_ids: Sequence[str]) -> dict[str,
     found: dict[str, Beat] = {}
     for first in range(0, len(run_ids), _RUNS_PER_QUERY):
         by_key = {beat_key(run_id): run_id for run_id in run_ids[first : first + _RUNS_PER_QUERY]}
-        for key, text in instance.run_storage.get_cursor_values(set(by_key)).items():
+        for key, text in dagster_internals.read_values(instance, by_key).items():
             if text:
                 found[by_key[key]] = msgspec.json.decode(text, type=Beat)
     return found
@@ -89,8 +91,7 @@ def is_alive(beat: Beat, now: float) -> bool:
 
 def _write(instance: "DagsterInstance", run_id: str) -> None:
     beat = msgspec.json.encode(this_process(time.time())).decode()
-    # A small key-value store that every Dagster storage has, and that is no event in anybody's log.
-    instance.run_storage.set_cursor_values({beat_key(run_id): beat})
+    dagster_internals.write_values(instance, {beat_key(run_id): beat})
 
 
 def beat_key(run_id: str) -> str:

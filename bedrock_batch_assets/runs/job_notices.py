@@ -7,6 +7,8 @@ service.
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from bedrock_batch_assets.internals import dagster_internals
+
 if TYPE_CHECKING:
     from dagster import DagsterInstance
 
@@ -14,8 +16,7 @@ if TYPE_CHECKING:
 def post_finished_notices(instance: "DagsterInstance", arns: Iterable[str]) -> None:
     """Leave word that these jobs have finished."""
     if told := {_key(arn): "finished" for arn in arns}:
-        # The small key-value store that the heartbeats are in, too.
-        instance.run_storage.set_cursor_values(told)
+        dagster_internals.write_values(instance, told)
 
 
 def has_finished_notice(instance: "DagsterInstance", arn: str) -> bool:
@@ -24,7 +25,7 @@ def has_finished_notice(instance: "DagsterInstance", arn: str) -> bool:
 
     key = _key(arn)
     try:
-        return bool(instance.run_storage.get_cursor_values({key}).get(key))
+        return bool(dagster_internals.read_values(instance, {key}).get(key))
     except SQLAlchemyError:
         # A database that is busy or away must not end a wait of hours.
         return False

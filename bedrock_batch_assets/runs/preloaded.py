@@ -8,16 +8,12 @@ import gc
 import importlib
 import os
 
+from bedrock_batch_assets.internals.dagster_internals import PRELOADED_MODULES
+
 _MODULES = (
-    "dagster._grpc.impl",
-    "dagster._core.execution.api",
-    # The instance and its storage, on whichever database.
+    *PRELOADED_MODULES,
+    # For the instance's storage, on whichever database.
     "alembic.command",
-    "dagster._core.storage.event_log.sqlite.sqlite_event_log",
-    "dagster._core.storage.local_compute_log_manager",
-    "dagster._core.storage.runs",
-    "dagster._core.storage.schedules",
-    "dagster._core.storage.sqlite_storage",
     "sqlalchemy.dialects.sqlite",
     "bedrock_batch_assets.run_coordinator",
     # The assets, and what they import where they use it. Not pandas, nor datasets: no chunk needs them.
@@ -47,7 +43,7 @@ def _load() -> None:
                 del os.environ[name]
             else:
                 os.environ[name] = value
-    from bedrock_batch_assets.aws import load_service_models
+    from bedrock_batch_assets.internals.botocore_internals import load_service_models
 
     load_service_models(("s3", "bedrock"))
     # Objects that live for ever: no collection in a child looks at them, which would copy their pages.

@@ -1,11 +1,14 @@
 """Whether a person ended a run. Dagster ends runs too: those of a backfill that it gives up."""
 
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus
-from dagster._core.execution.backfill import BulkActionStatus
-from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, BACKFILL_ID_TAG
 
-_GIVEN_UP = frozenset({BulkActionStatus.FAILING, BulkActionStatus.FAILED})
-_CANCELED = frozenset({BulkActionStatus.CANCELING, BulkActionStatus.CANCELED})
+from bedrock_batch_assets.internals.dagster_internals import (
+    AUTO_RETRY_RUN_ID_TAG,
+    BACKFILL_CANCELED,
+    BACKFILL_GIVEN_UP,
+    find_backfill,
+)
+
 _TERMINATED = frozenset({DagsterRunStatus.CANCELING, DagsterRunStatus.CANCELED})
 
 
@@ -18,9 +21,8 @@ def is_terminated_by_person(instance: DagsterInstance, run: DagsterRun | None) -
     """
     if run is None:
         return False
-    backfill_id = run.tags.get(BACKFILL_ID_TAG)
-    backfill = instance.get_backfill(backfill_id) if backfill_id else None
+    backfill = find_backfill(instance, run)
     if run.status in _TERMINATED:
-        return backfill is None or backfill.status not in _GIVEN_UP
+        return backfill is None or backfill.status not in BACKFILL_GIVEN_UP
     is_dead = run.status is DagsterRunStatus.FAILURE and AUTO_RETRY_RUN_ID_TAG not in run.tags
-    return is_dead and backfill is not None and backfill.status in _CANCELED
+    return is_dead and backfill is not None and backfill.status in BACKFILL_CANCELED

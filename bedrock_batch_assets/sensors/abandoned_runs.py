@@ -9,10 +9,17 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 from dagster import DagsterInstance, DagsterRunStatus
-from dagster._core.events import RunFailureReason
-from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
-from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, BACKFILL_ID_TAG, RUN_FAILURE_REASON_TAG, WILL_RETRY_TAG
 
+from bedrock_batch_assets.internals.dagster_internals import (
+    AUTO_RETRY_RUN_ID_TAG,
+    BACKFILL_CANCELED,
+    BACKFILL_FAILED,
+    RUN_FAILURE_REASON_TAG,
+    STEP_FAILURE,
+    WILL_RETRY_TAG,
+    backfills,
+    find_backfill,
+)
 from bedrock_batch_assets.partitions import batches, chunks
 from bedrock_batch_assets.tags import ASKED_AGAIN_TAG, BATCH_TAG, PARTITION_TAG, VERSION_TAG
 
@@ -22,7 +29,6 @@ LOOKBACK = timedelta(days=1)
 RETRY_GRACE = timedelta(minutes=2)
 # Each time Dagster's own retries come on top. What fails that often has a reason that a person should see.
 MAX_TIMES = 5
-_CANCELED = frozenset({BulkActionStatus.CANCELING, BulkActionStatus.CANCELED})
 
 
 def abandoned_runs(instance: DagsterInstance, now: datetime | None = None) -> list[dg.DagsterRun]:
@@ -59,20 +65,18 @@ def given_up_backfills(instance: DagsterInstance, now: datetime | None = None) -
     It does so where it cannot load the assets while the code server restarts, for example.
     """
     since = (now or datetime.now(UTC)) - LOOKBACK
-    if not instance.get_backfills(
-        filters=BulkActionsFilter(statuses=[BulkActionStatus.FAILED], created_after=since), limit=1
-    ):
+    if not backfills(instance, is_wanted=lambda status: status == BACKFILL_FAILED, created_after=since, limit=1):
         # As nearly always: the rest reads whole backfills.
         return set()
-    found: dict[tuple[str, str], list[BulkActionStatus]] = {}
+    found: dict[tuple[str, str], list[str]] = {}
     # Newest first. Not by tag: in a storage that was migrated, that finds no backfill that never had a run.
-    for backfill in instance.get_backfills(filters=BulkActionsFilter(created_after=since)):
+    for backfill in backfills(instance, created_after=since):
         if BATCH_TAG in backfill.tags and VERSION_TAG in backfill.tags:
             found.setdefault((backfill.tags[BATCH_TAG], backfill.tags[VERSION_TAG]), []).append(backfill.status)
     return {
         batch
         for batch, statuses in found.items()
-        if statuses[0] is BulkActionStatus.FAILED and statuses.count(BulkActionStatus.FAILED) <= MAX_TIMES
+        if statuses[0] == BACKFILL_FAILED and statuses.count(BACKFILL_FAILED) <= MAX_TIMES
     }
 
 
@@ -80,14 +84,14 @@ def _is_left_alone(instance: DagsterInstance, record: dg.RunRecord, now: datetim
     run = record.dagster_run
     if BATCH_TAG not in run.tags or PARTITION_TAG not in run.tags or not run.asset_selection:
         return False
-    if run.tags.get(RUN_FAILURE_REASON_TAG) == RunFailureReason.STEP_FAILURE.value or _times(run) >= MAX_TIMES:
+    if run.tags.get(RUN_FAILURE_REASON_TAG) == STEP_FAILURE or _times(run) >= MAX_TIMES:
         return False
     if AUTO_RETRY_RUN_ID_TAG in run.tags:
         return False
     if run.tags.get(WILL_RETRY_TAG) != "false" and now - record.update_timestamp.replace(tzinfo=UTC) < RETRY_GRACE:
         return False
-    backfill = instance.get_backfill(run.tags[BACKFILL_ID_TAG]) if BACKFILL_ID_TAG in run.tags else None
-    return backfill is None or backfill.status not in _CANCELED
+    backfill = find_backfill(instance, run)
+    return backfill is None or backfill.status not in BACKFILL_CANCELED
 
 
 def _is_last(instance: DagsterInstance, run: dg.DagsterRun) -> bool:

@@ -3,11 +3,10 @@
 import dagster as dg
 import msgspec
 from dagster import AssetKey, DagsterInstance
-from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES as _BACKFILL_IS_OVER
-from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 
 from bedrock_batch_assets.assets.checks import BUILT_FROM_CURRENT_INPUT
 from bedrock_batch_assets.errors import BatchError
+from bedrock_batch_assets.internals.dagster_internals import BACKFILL_FINISHED, backfills
 from bedrock_batch_assets.partitions import chunk_key, split_chunk_key
 from bedrock_batch_assets.runs.event_log import (
     asset_backfill,
@@ -144,9 +143,7 @@ def _stale_table(instance: DagsterInstance, batch: BatchManifest) -> list[dg.Ass
 
 def _backfill_in_progress(instance: DagsterInstance, batch: BatchManifest) -> bool:
     # Not by tag: in a storage that was migrated, that finds no backfill that has no run yet.
-    active = instance.get_backfills(
-        filters=BulkActionsFilter(statuses=[item for item in BulkActionStatus if item not in _BACKFILL_IS_OVER])
-    )
+    active = backfills(instance, is_wanted=lambda status: status not in BACKFILL_FINISHED)
     wanted = {BATCH_TAG: batch.batch, VERSION_TAG: batch.version}
     return any(wanted.items() <= backfill.tags.items() for backfill in active)
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 from dagster import DagsterRunStatus
 
+from bedrock_batch_assets.internals.dagster_internals import end_run, keeps_values
 from bedrock_batch_assets.jobs.naming import JobName
 from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
 from bedrock_batch_assets.jobs.state import JobState
@@ -19,6 +20,8 @@ from bedrock_batch_assets.tags import BATCH_TAG, JOB_TAG, PARTITION_TAG
 # For so long after a run was cancelled its job is looked after. Stopping takes the service minutes.
 CANCELED_LOOKBACK = timedelta(hours=1)
 _HELD = [DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
+_CANCELED_MESSAGE = "The run's process was gone before it could end by itself."
+_FAILED_MESSAGE = "The run's process is gone. A retry takes over where it stopped."
 
 
 def end_dead_runs(instance: dg.DagsterInstance, now: float) -> list[dg.DagsterRun]:
@@ -31,6 +34,9 @@ def end_dead_runs(instance: dg.DagsterInstance, now: float) -> list[dg.DagsterRu
         instance: The Dagster instance.
         now: Seconds since the epoch.
     """
+    if not keeps_values(instance):
+        # Without heartbeats a run that waits looks like a dead one.
+        return []
     ended: list[dg.DagsterRun] = []
     held = instance.get_run_records(filters=dg.RunsFilter(statuses=_HELD))
     ours = [record for record in held if BATCH_TAG in record.dagster_run.tags]
@@ -49,11 +55,10 @@ def end_dead_runs(instance: dg.DagsterInstance, now: float) -> list[dg.DagsterRu
         latest = instance.get_run_by_id(run.run_id)
         if latest is None or latest.status not in _HELD:
             continue
-        if latest.status is DagsterRunStatus.CANCELING:
-            instance.report_run_canceled(run, message="The run's process was gone before it could end by itself.")
-        else:
-            instance.report_run_failed(run, message="The run's process is gone. A retry takes over where it stopped.")
-        ended.append(run)
+        is_canceled = latest.status is DagsterRunStatus.CANCELING
+        message = _CANCELED_MESSAGE if is_canceled else _FAILED_MESSAGE
+        if end_run(instance, run, message, canceled=is_canceled):
+            ended.append(run)
     return ended
 
 

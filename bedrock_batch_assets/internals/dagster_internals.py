@@ -1,0 +1,326 @@
+"""Every use of what Dagster keeps private or does not document.
+
+Public API would be better, and each part says why it is not enough. `PRIVATE_PARTS` names each of them with the version
+in which it was read, and what is lost without it; `make contract` checks them against any Dagster. Nothing here imports
+Dagster before it is called, so that definitions load, and the command line starts, whatever Dagster is installed.
+
+If a part is missing, its function does the same in a slower way or leaves the gain, and says so once in the log of its
+process. If there is no other way, it raises ConfigurationError with the part's sentence.
+"""
+
+import os
+import sys
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from multiprocessing.context import BaseContext
+from typing import TYPE_CHECKING, Any
+
+from bedrock_batch_assets.internals.private_parts import PrivateParts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dagster import AssetKey, DagsterInstance, DagsterRun, PartitionsDefinition, RunCoordinator, RunRequest
+
+PRIVATE_PARTS = PrivateParts(
+    "Dagster",
+    "dagster>=1.13,<1.14",
+    {
+        "run tags": (
+            "Read in dagster 1.13.27 (dagster._core.storage.tags and .definitions.data_version): the names of tags "
+            "that Dagster writes on runs and events, and of the job that holds all assets. Without them a run that "
+            "died is not told from one that Dagster retries, and no version of an input or of a result is known."
+        ),
+        "backfill statuses": (
+            "Read in dagster 1.13.27 (dagster._core.execution.backfill.BulkActionStatus): the names of a backfill's "
+            "statuses. Without them a backfill that a person cancelled, one that Dagster gave up and one in progress "
+            "are the same, and a cancelled batch could go on."
+        ),
+        "get_backfills": (
+            "Read in dagster 1.13.27 (DagsterInstance.get_backfills and get_backfill, not marked public): backfills "
+            "with status, tags and time. Without them nobody knows whether a batch's backfill is in progress, so no "
+            "batch is started."
+        ),
+        "BulkActionsFilter": (
+            "Read in dagster 1.13.27 (dagster._core.execution.backfill.BulkActionsFilter): backfills by status and age "
+            "in one query. Without it each tick of batch_progress_sensor reads all backfills that there are."
+        ),
+        "AssetGraphSubset": (
+            "Read in dagster 1.13.27 (RunRequest.for_asset_graph_subset, which says that it is private, with "
+            "AssetGraphSubset and the subsets of a partitions definition): a sensor's request for ONE backfill over "
+            "several assets. Without it no batch can go on from its input to its chunks."
+        ),
+        "get_latest_tags_by_partition": (
+            "Read in dagster 1.13.27 (EventLogStorage.get_latest_tags_by_partition): the data versions of any number "
+            "of partitions in one query. Without it there is a query for each partition: a tick over a batch of 1,000 "
+            "chunks takes seconds."
+        ),
+        "get_latest_storage_id_by_partition": (
+            "Read in dagster 1.13.27 (DagsterInstance.get_latest_storage_id_by_partition, not marked public): the "
+            "newest event of any of a batch's partitions in one query. Without it there is a query for each 500 "
+            "partitions."
+        ),
+        "cursor values": (
+            "Read in dagster 1.13.27 (RunStorage.get_cursor_values and set_cursor_values): a small key-value store in "
+            "the instance's database, for heartbeats and notices. Without it a run whose process died stays in "
+            "progress until a person ends it, and a waiting run finds out that its job has finished by polling alone."
+        ),
+        "report_run_failed": (
+            "Read in dagster 1.13.27 (DagsterInstance.report_run_failed and report_run_canceled, not marked public): "
+            "the end of a run whose process is gone. Without them such a run stays in progress until a person ends it."
+        ),
+        "run coordinator's instance": (
+            "Read in dagster 1.13.27 (RunCoordinator._instance; Dagster's guide on run coordinators uses it): the "
+            "instance that a coordinator belongs to. Without it runs carry no tags of their batch, so that the limits "
+            "in dagster.yaml do not count them."
+        ),
+        "get_runs and add_run_tags": (
+            "Read in dagster 1.13.27 (DagsterInstance.get_runs and add_run_tags: in Dagster's guides, but not marked "
+            "public): runs by tag and status, and tags on a run in progress. Without them runs cannot name their jobs, "
+            "and no sensor works."
+        ),
+        "code server's process context": (
+            "Read in dagster 1.13.27 (dagster._grpc.server.DagsterApiServer._mp_ctx, by which StartRun starts run "
+            "workers): the way to start them as forks of a warm process. Without it each run takes 5 to 6 CPU-seconds "
+            "to start instead of 1.2."
+        ),
+        "preloaded modules": (
+            "Read in dagster 1.13.27 (modules that a run worker imports): what the process that run workers are forks "
+            "of imports ahead. Without one of them each run imports it anew, up to a CPU-second."
+        ),
+        "backfill retry variable": (
+            "Read in dagster 1.13.27 (dagster._core.execution.asset_backfill reads "
+            "DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR): backfills wait while the code server restarts. Without "
+            "it they fail then and cancel their runs; batch_progress_sensor asks for them again."
+        ),
+    },
+)
+
+# Tags that Dagster writes on runs, and on materializations. They are in its database, so they change with a migration
+# at most; the contract test compares them with Dagster's own constants.
+PARTITION_NAME_TAG = "dagster/partition"
+BACKFILL_ID_TAG = "dagster/backfill"
+DATA_VERSION_TAG = "dagster/data_version"
+# On a run that crashed: "true" if the daemon will start it again; and, once it has, the new run's id.
+WILL_RETRY_TAG = "dagster/will_retry"
+AUTO_RETRY_RUN_ID_TAG = "dagster/auto_retry_run_id"
+RUN_FAILURE_REASON_TAG = "dagster/failure_reason"
+# Value of RUN_FAILURE_REASON_TAG if a step raised an error.
+STEP_FAILURE = "STEP_FAILURE"
+# The job that Dagster makes of all assets.
+ASSET_JOB = "__ASSET_JOB"
+
+# BulkActionStatus, by its values.
+BACKFILL_CANCELED = frozenset({"CANCELING", "CANCELED"})
+BACKFILL_GIVEN_UP = frozenset({"FAILING", "FAILED"})
+BACKFILL_FAILED = "FAILED"
+BACKFILL_FINISHED = frozenset({"COMPLETED", "FAILED", "CANCELED", "COMPLETED_SUCCESS", "COMPLETED_FAILED"})
+
+# What a run worker imports of Dagster, with the instance and its storage on SQLite.
+PRELOADED_MODULES = (
+    "dagster._grpc.impl",
+    "dagster._core.execution.api",
+    "dagster._core.storage.event_log.sqlite.sqlite_event_log",
+    "dagster._core.storage.local_compute_log_manager",
+    "dagster._core.storage.runs",
+    "dagster._core.storage.schedules",
+    "dagster._core.storage.sqlite_storage",
+)
+
+_RETRY_VARIABLE = "DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR"
+# SQLite takes 999 values in a query in old versions (sqlite.org/limits.html, SQLITE_MAX_VARIABLE_NUMBER).
+_PARTITIONS_PER_QUERY = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Backfill:
+    """A backfill: its status is a value of Dagster's BulkActionStatus, e.g. `COMPLETED_FAILED`."""
+
+    status: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+def backfills(
+    instance: "DagsterInstance",
+    *,
+    is_wanted: "Callable[[str], bool] | None" = None,
+    created_after: datetime | None = None,
+    limit: int | None = None,
+) -> list[Backfill]:
+    """Backfills, newest first.
+
+    Args:
+        instance: The Dagster instance.
+        is_wanted: Which statuses are wanted, e.g. `lambda status: status not in BACKFILL_FINISHED`; None for all.
+        created_after: Only those made later.
+        limit: At most so many.
+
+    Raises:
+        ConfigurationError: This Dagster cannot list its backfills.
+    """
+    if not hasattr(instance, "get_backfills"):
+        raise PRIVATE_PARTS.missing("get_backfills")
+    try:
+        from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
+
+        statuses = None if is_wanted is None else [status for status in BulkActionStatus if is_wanted(status.value)]
+        filters = BulkActionsFilter(statuses=statuses, created_after=created_after)
+    except (ImportError, TypeError) as error:
+        PRIVATE_PARTS.say_once("BulkActionsFilter", error)
+        after = created_after.timestamp() if created_after is not None else 0.0
+        found = [_backfill(item) for item in instance.get_backfills() if item.backfill_timestamp > after]
+        return [item for item in found if is_wanted is None or is_wanted(item.status)][:limit]
+    return [_backfill(item) for item in instance.get_backfills(filters=filters, limit=limit)]
+
+
+def find_backfill(instance: "DagsterInstance", run: "DagsterRun") -> Backfill | None:
+    """The backfill that the run is part of, or None if it is part of none."""
+    backfill_id = run.tags.get(BACKFILL_ID_TAG)
+    if backfill_id is None:
+        return None
+    if not hasattr(instance, "get_backfill"):
+        # Whoever asks may be in the middle of an interrupt, which no error may replace.
+        PRIVATE_PARTS.say_once("get_backfills")
+        return None
+    found = instance.get_backfill(backfill_id)
+    return None if found is None else _backfill(found)
+
+
+def _backfill(item: Any) -> Backfill:
+    return Backfill(status=str(item.status.value), tags=dict(item.tags or {}))
+
+
+def asset_backfill(
+    assets: Iterable["AssetKey"],
+    definition: "PartitionsDefinition[str]",
+    partitions: Iterable[str],
+    tags: Mapping[str, str],
+) -> "RunRequest":
+    """A request for ONE asset backfill, which Dagster's own automation sensor makes in the same way.
+
+    Args:
+        assets: The assets.
+        definition: Their partitions definition.
+        partitions: Keys of the partitions that are wanted.
+        tags: Tags of the backfill and of each of its runs.
+
+    Raises:
+        ConfigurationError: This Dagster takes no such request from a sensor.
+    """
+    from dagster import RunRequest
+
+    try:
+        from dagster._core.definitions.assets.graph.asset_graph_subset import AssetGraphSubset
+
+        subset = definition.empty_subset().with_partition_keys(partitions)
+        graph_subset = AssetGraphSubset(  # type: ignore[call-arg]  # a record class: type checkers see no fields
+            non_partitioned_asset_keys=set(), partitions_subsets_by_asset_key=dict.fromkeys(assets, subset)
+        )
+        return RunRequest.for_asset_graph_subset(graph_subset, tags=dict(tags))
+    except (ImportError, AttributeError, TypeError) as error:
+        raise PRIVATE_PARTS.missing("AssetGraphSubset", error) from error
+
+
+def latest_data_versions(instance: "DagsterInstance", asset: "AssetKey", partitions: Sequence[str]) -> dict[str, str]:
+    """The data version of the latest materialization of each partition that has one: one query for all."""
+    from dagster import AssetRecordsFilter, DagsterEventType
+
+    read = getattr(instance.event_log_storage, "get_latest_tags_by_partition", None)
+    if read is not None:
+        tags = read(asset, DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION_TAG], asset_partitions=partitions)
+        return {key: values[DATA_VERSION_TAG] for key, values in tags.items() if DATA_VERSION_TAG in values}
+    PRIVATE_PARTS.say_once("get_latest_tags_by_partition")
+    found: dict[str, str] = {}
+    for partition in partitions:
+        wanted = AssetRecordsFilter(asset_key=asset, asset_partitions=[partition])
+        for record in instance.fetch_materializations(wanted, limit=1).records:
+            materialization = record.asset_materialization
+            version = (materialization.tags or {}).get(DATA_VERSION_TAG) if materialization is not None else None
+            if version is not None:
+                found[partition] = version
+    return found
+
+
+def latest_storage_id(instance: "DagsterInstance", asset: "AssetKey", partitions: Collection[str]) -> int:
+    """The id of the newest materialization of any of the partitions, 0 if there is none."""
+    from dagster import AssetRecordsFilter, DagsterEventType
+
+    read = getattr(instance, "get_latest_storage_id_by_partition", None)
+    if read is not None:
+        return max(read(asset, DagsterEventType.ASSET_MATERIALIZATION, set(partitions)).values(), default=0)
+    PRIVATE_PARTS.say_once("get_latest_storage_id_by_partition")
+    keys, newest = list(partitions), 0
+    for first in range(0, len(keys), _PARTITIONS_PER_QUERY):
+        wanted = AssetRecordsFilter(asset_key=asset, asset_partitions=keys[first : first + _PARTITIONS_PER_QUERY])
+        for record in instance.fetch_materializations(wanted, limit=1).records:
+            newest = max(newest, record.storage_id)
+    return newest
+
+
+def keeps_values(instance: "DagsterInstance") -> bool:
+    """Whether the instance has the small key-value store of `read_values` and `write_values`."""
+    storage = instance.run_storage
+    if hasattr(storage, "get_cursor_values") and hasattr(storage, "set_cursor_values"):
+        return True
+    PRIVATE_PARTS.say_once("cursor values")
+    return False
+
+
+def read_values(instance: "DagsterInstance", keys: Collection[str]) -> dict[str, str]:
+    """Those of the values that there are: a small key-value store that every Dagster storage has.
+
+    At most some hundred keys at once: databases limit the values in a query.
+    """
+    return dict(instance.run_storage.get_cursor_values(set(keys))) if keeps_values(instance) else {}
+
+
+def write_values(instance: "DagsterInstance", values: Mapping[str, str]) -> None:
+    """Write some values; this is no event in anybody's log."""
+    if keeps_values(instance):
+        instance.run_storage.set_cursor_values(dict(values))
+
+
+def end_run(instance: "DagsterInstance", run: "DagsterRun", message: str, *, canceled: bool) -> bool:
+    """Write down that a run whose process is gone has failed, or was cancelled. False if this Dagster cannot."""
+    report = getattr(instance, "report_run_canceled" if canceled else "report_run_failed", None)
+    if report is None:
+        PRIVATE_PARTS.say_once("report_run_failed")
+        return False
+    report(run, message=message)
+    return True
+
+
+def instance_of(coordinator: "RunCoordinator") -> "DagsterInstance":
+    """The instance that a run coordinator belongs to."""
+    try:
+        instance: DagsterInstance = coordinator._instance
+    except AttributeError as error:
+        raise PRIVATE_PARTS.missing("run coordinator's instance", error) from error
+    return instance
+
+
+def let_backfills_wait_for_code_servers() -> None:
+    """Let backfills wait while the code server restarts. Dagster's backfill daemon has no other setting for it."""
+    os.environ.setdefault(_RETRY_VARIABLE, "1")
+
+
+def set_worker_context(make_context: "Callable[[], BaseContext]") -> bool:
+    """If this process is a code server, make it start its run workers in a context of ours. False if it cannot.
+
+    The server sets an attribute to the "spawn" context when it starts, before it loads any definitions. A property of
+    its class comes first all the same.
+    """
+    server = sys.modules.get("dagster._grpc.server")
+    if server is None:
+        return False
+    start_run = getattr(getattr(server, "DagsterApiServer", None), "StartRun", None)
+    if "_mp_ctx" not in getattr(getattr(start_run, "__code__", None), "co_names", ()):
+        PRIVATE_PARTS.say_once("code server's process context")
+        return False
+    server.DagsterApiServer._mp_ctx = property(lambda _: make_context(), _ignore)
+    return True
+
+
+def _ignore(server: Any, context: BaseContext) -> None:
+    del server, context
