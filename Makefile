@@ -35,7 +35,7 @@ format: $(READY)
 # Pins for all supported Python versions, with hashes and without addresses.
 lock: $(READY)
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header \
-		--group dev --quiet pyproject.toml --output-file requirements.lock
+		--all-extras --group dev --quiet pyproject.toml --output-file requirements.lock
 
 clean:
 	rm -rf $(VENV) .dagster .local_aws
