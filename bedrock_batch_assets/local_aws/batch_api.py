@@ -9,13 +9,14 @@ from typing import Any
 import msgspec
 
 from bedrock_batch_assets.local_aws import parameters
-from bedrock_batch_assets.local_aws.account import ACCOUNT_ID, Account, split_s3_uri
+from bedrock_batch_assets.local_aws.account import Account, split_s3_uri
 from bedrock_batch_assets.local_aws.errors import ServiceError
 from bedrock_batch_assets.local_aws.faults import Faults
 from bedrock_batch_assets.local_aws.jobs import Job, JobBook, job_arn, new_job_id
 from bedrock_batch_assets.local_aws.ledger import canonical
 from bedrock_batch_assets.local_aws.lifecycle import Lifecycle
 from bedrock_batch_assets.local_aws.model_ids import resolve
+from bedrock_batch_assets.local_aws.moto_internals import ACCOUNT_ID
 from bedrock_batch_assets.local_aws.settings import Settings
 
 # The service's default is not documented; a day is the shortest that can be asked for.

@@ -4,9 +4,9 @@ import base64
 from typing import Any
 
 from bedrock_batch_assets.local_aws import parameters
-from bedrock_batch_assets.local_aws.account import ACCOUNT_ID
 from bedrock_batch_assets.local_aws.errors import ServiceError
 from bedrock_batch_assets.local_aws.models_table import PROFILE_REGIONS, Model, models, split_profile_id
+from bedrock_batch_assets.local_aws.moto_internals import ACCOUNT_ID
 
 # Any date will do; one is required by neither shape, but people print it.
 # What botocore's model allows at most; the service's default is not documented.

@@ -6,14 +6,11 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
-from moto.core.exceptions import ServiceException
-from moto.core.utils import unix_time
-from moto.events.models import Rule, events_backends
-from moto.sqs.models import sqs_backends
-
-from bedrock_batch_assets.local_aws.account import ACCOUNT_ID, Account
+from bedrock_batch_assets.local_aws import moto_internals
+from bedrock_batch_assets.local_aws.account import Account
 from bedrock_batch_assets.local_aws.faults import Faults
 from bedrock_batch_assets.local_aws.jobs import Job
+from bedrock_batch_assets.local_aws.moto_internals import ACCOUNT_ID
 
 logger = logging.getLogger(__name__)
 
@@ -64,28 +61,23 @@ class EventBus:
         if fault == "drop":
             return
         with self._account.lock:
-            bus: Any = events_backends[ACCOUNT_ID][event["region"]].event_buses["default"]
-            rules = [r for r in bus.rules.values() if r.state == "ENABLED" and r.event_pattern.matches_event(event)]
+            rules = moto_internals.matching_rules(event["region"], event)
             for _ in range(2 if fault == "twice" else 1):
                 for rule in rules:
                     self._deliver(rule, event)
 
     def _deliver(self, rule: Any, event: dict[str, Any]) -> None:
         for target in rule.targets:
-            queue = target["Arn"].split(":")
-            if queue[2] != "sqs" or "InputTransformer" in target:
+            if target["Arn"].split(":")[2] != "sqs" or "InputTransformer" in target:
                 continue
             # Not through moto's own delivery: it rewrites `time`, which the service leaves in its odd format.
             group = target.get("SqsParameters", {}).get("MessageGroupId")
             body = target.get("Input") or json.dumps(event)
             try:
-                sqs_backends[queue[4]][queue[3]].send_message(queue[5], body, group_id=group)
-            except ServiceException as error:
+                moto_internals.send_to_queue(target["Arn"], body, group)
+            except moto_internals.RefusedError as error:
                 # The service drops what it cannot deliver, and so does this.
                 logger.warning("event for rule %s not delivered to %s: %s", rule.name, target["Arn"], error)
         others = [t for t in rule.targets if t["Arn"].split(":")[2] != "sqs" or "InputTransformer" in t]
         if others:
-            # moto wants the time as a number.
-            partial: Any = Rule.__new__(Rule)
-            partial.__dict__ = rule.__dict__ | {"targets": others}
-            partial.send_to_targets(event | {"time": unix_time()})
+            moto_internals.send_to_targets(rule, others, event)

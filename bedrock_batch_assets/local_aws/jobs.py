@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from bedrock_batch_assets.local_aws.account import ACCOUNT_ID
 from bedrock_batch_assets.local_aws.models_table import Model
+from bedrock_batch_assets.local_aws.moto_internals import ACCOUNT_ID
 from bedrock_batch_assets.local_aws.processing import Work
 from bedrock_batch_assets.local_aws.settings import JobEnding
 

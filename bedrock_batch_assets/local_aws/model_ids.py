@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from bedrock_batch_assets.local_aws.account import ACCOUNT_ID
 from bedrock_batch_assets.local_aws.errors import ServiceError
 from bedrock_batch_assets.local_aws.models_table import PROFILE_REGIONS, Model, models, split_profile_id
+from bedrock_batch_assets.local_aws.moto_internals import ACCOUNT_ID
 
 INVALID_ID = "The provided model identifier is invalid."
 INVALID_ARN = "The provided ARN is invalid for the service region."

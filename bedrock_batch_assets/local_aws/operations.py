@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from urllib.parse import parse_qsl, unquote
 
-import botocore.session
-
+from bedrock_batch_assets.local_aws.botocore_internals import OperationModel, service_model
 from bedrock_batch_assets.local_aws.http_messages import Request
 
 _JSON_SERVICES = {"sqs", "events"}
@@ -74,7 +73,7 @@ def _rest_operation(service: str, request: Request) -> tuple[str, dict[str, str]
 @cache
 def _routes(service: str) -> list[_Route]:
     """A service's operations, those with the most conditions first."""
-    model = botocore.session.get_session().get_service_model(service)
+    model = service_model(service)
     routes = []
     for name in model.operation_names:
         operation = model.operation_model(name)
@@ -100,5 +99,5 @@ def _routes(service: str) -> list[_Route]:
     return sorted(routes, key=lambda route: (-len(route.query) - len(route.headers), route.operation not in _PLAIN))
 
 
-def _members(operation: botocore.model.OperationModel) -> set[str]:
+def _members(operation: OperationModel) -> set[str]:
     return set(operation.input_shape.members) if operation.input_shape is not None else set()

@@ -9,9 +9,13 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-import botocore.session
-from botocore.model import ListShape, OperationModel, Shape, StructureShape
-
+from bedrock_batch_assets.local_aws.botocore_internals import (
+    ListShape,
+    OperationModel,
+    Shape,
+    StructureShape,
+    service_model,
+)
 from bedrock_batch_assets.local_aws.errors import ServiceError
 
 # The job name's pattern tries 2^n ways on n dashes before it gives up on a name. `-*` in front of a class that
@@ -23,7 +27,7 @@ _SAME_LANGUAGE = r"[a-zA-Z0-9\+\-\.]*"
 @cache
 def operation(service: str, name: str) -> OperationModel:
     """The model that botocore has of an operation, e.g. of `bedrock`, `CreateModelInvocationJob`."""
-    return botocore.session.get_session().get_service_model(service).operation_model(name)
+    return service_model(service).operation_model(name)
 
 
 @cache

@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
 
-from moto.moto_server.werkzeug_app import MotoRequestHandler
 from werkzeug.serving import ThreadedWSGIServer
 
 from bedrock_batch_assets.local_aws.errors import DroppedConnectionError
+from bedrock_batch_assets.local_aws.moto_internals import RequestHandler as BaseRequestHandler
 from bedrock_batch_assets.local_aws.service import Service
 
 logger = logging.getLogger(__name__)
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 _POLL_SECONDS = 0.1
 
 
-class RequestHandler(MotoRequestHandler):
+class RequestHandler(BaseRequestHandler):
     """Answers one connection's requests.
 
     werkzeug's own handler closes the connection after each answer, since an application may leave a body unread.

@@ -7,9 +7,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-
-from bedrock_batch_assets.local_aws import catalog_api, control
+from bedrock_batch_assets.local_aws import catalog_api, control, moto_internals
 from bedrock_batch_assets.local_aws.account import Account
 from bedrock_batch_assets.local_aws.batch_api import BatchApi
 from bedrock_batch_assets.local_aws.calls import CallCounter, RequestRates, broken, fault_answer, unimplemented
@@ -59,8 +57,8 @@ class Service:
         self.batch = BatchApi(self.book, self.lifecycle, self.account, self.faults, lambda: self.settings)
         self._runtime = RuntimeApi(self.ledger, lambda: self.settings)
         self._moto_lock = threading.Lock()
-        self._moto_apps: dict[str, Any] = {}
-        self._moto = DomainDispatcherApplication(create_backend_app)
+        self._moto_apps: dict[str, moto_internals.Application] = {}
+        self._moto = moto_internals.application_for_all()
         self.rates.set(self.settings.request_rates)
 
     def change_settings(self, change: Any) -> None:
@@ -199,14 +197,13 @@ class Service:
         kept = [(name, value) for name, value in headers if name.lower() not in dropped]
         return Answer(int(status[:3]), body, kept)
 
-    def _moto_application(self, service: str) -> Any:
+    def _moto_application(self, service: str) -> moto_internals.Application:
         """The application in moto for a service. For those in daily use without asking moto, which takes 3 ms."""
         if service not in _DIRECT:
             return self._moto
         with self._moto_lock:
             if service not in self._moto_apps:
-                name: Any = service
-                self._moto_apps[service] = create_backend_app(name)
+                self._moto_apps[service] = moto_internals.application(service)
             return self._moto_apps[service]
 
 
