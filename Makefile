@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: demo dev test chaos bench check format lock clean
+.PHONY: demo dev test chaos bench contract test-lowest check format lock clean
 
 demo: $(READY)
 	$(BIN)/python -m bedrock_batch_assets.local.demo $(if $(KEEP),--keep)
@@ -23,10 +23,20 @@ chaos: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks
 
+# The private parts of Dagster, botocore and moto that are used, checked against another Dagster.
+contract: $(READY)
+	PYTHON=$(PYTHON) .ci/contract $(or $(DAGSTER),$(error say which, as in: make contract DAGSTER=1.13.29))
+
+# Tests with the lowest versions that pyproject.toml allows; TESTS says which.
+test-lowest: $(READY)
+	PYTHON=$(PYTHON) .ci/lowest $(TESTS)
+
 check: $(READY)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache --no-logo
+	$(BIN)/deptry .
 
 format: $(READY)
 	$(BIN)/ruff check --fix
@@ -38,7 +48,7 @@ lock: $(READY)
 		--all-extras --group dev --quiet pyproject.toml --output-file requirements.lock
 
 clean:
-	rm -rf $(VENV) .dagster .local_aws
+	rm -rf $(VENV) .scratch .dagster .local_aws
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \

@@ -27,9 +27,7 @@ DELETE_PARTITIONS = """
 mutation DeletePartitions($keys: [String!]!, $kind: String!, $repository: RepositorySelector!) {
   deleteDynamicPartitions(partitionKeys: $keys, partitionsDefName: $kind, repositorySelector: $repository) {
     __typename
-    ... on UnauthorizedError { message }
-    ... on PythonError { message }
-    ... on UnsupportedOperationError { message }
+    ... on Error { message }
   }
 }
 """
@@ -38,8 +36,7 @@ REPORT_EVENT = """
 mutation ReportEvent($params: ReportRunlessAssetEventsParams!) {
   reportRunlessAssetEvents(eventParams: $params) {
     __typename
-    ... on UnauthorizedError { message }
-    ... on PythonError { message }
+    ... on Error { message }
   }
 }
 """
@@ -48,8 +45,7 @@ ADD_PARTITION = """
 mutation AddBatch($key: String!, $repository: RepositorySelector!) {
   addDynamicPartition(partitionKey: $key, partitionsDefName: "batches", repositorySelector: $repository) {
     __typename
-    ... on UnauthorizedError { message }
-    ... on PythonError { message }
+    ... on Error { message }
   }
 }
 """
@@ -60,10 +56,7 @@ mutation LaunchBatch($params: ExecutionParams!) {
     __typename
     ... on LaunchRunSuccess { run { id } }
     ... on RunConfigValidationInvalid { errors { message } }
-    ... on UnauthorizedError { message }
-    ... on PythonError { message }
-    ... on InvalidSubsetError { message }
-    ... on PipelineNotFoundError { message }
+    ... on Error { message }
     ... on RunConflict { message }
   }
 }
@@ -81,8 +74,7 @@ query BatchRuns($filter: RunsFilter!, $cursor: String, $limit: Int!) {
   runsOrError(filter: $filter, cursor: $cursor, limit: $limit) {
     __typename
     ... on Runs { results { ...RunFields } }
-    ... on InvalidPipelineRunsFilterError { message }
-    ... on PythonError { message }
+    ... on Error { message }
   }
 }
 """
@@ -95,8 +87,7 @@ query BatchRun($id: ID!) {
   runOrError(runId: $id) {
     __typename
     ...RunFields
-    ... on RunNotFoundError { message }
-    ... on PythonError { message }
+    ... on Error { message }
   }
 }
 """
@@ -148,7 +139,7 @@ query Backfills($filters: BulkActionsFilter, $cursor: String, $limit: Int!) {
   partitionBackfillsOrError(filters: $filters, cursor: $cursor, limit: $limit) {
     __typename
     ... on PartitionBackfills { results { id status creationTime tags { key value } error { message } } }
-    ... on PythonError { message }
+    ... on Error { message }
   }
 }
 """
@@ -157,8 +148,7 @@ CANCEL_BACKFILL = """
 mutation CancelBackfill($id: String!) {
   cancelPartitionBackfill(backfillId: $id) {
     __typename
-    ... on UnauthorizedError { message }
-    ... on PythonError { message }
+    ... on Error { message }
   }
 }
 """
@@ -167,14 +157,12 @@ TERMINATE_RUNS = """
 mutation TerminateRuns($ids: [String!]!) {
   terminateRuns(runIds: $ids, terminatePolicy: SAFE_TERMINATE) {
     __typename
-    ... on PythonError { message }
+    ... on Error { message }
     ... on TerminateRunsResult {
       terminateRunResults {
         __typename
         ... on TerminateRunFailure { message }
-        ... on UnauthorizedError { message }
-        ... on RunNotFoundError { message }
-        ... on PythonError { message }
+        ... on Error { message }
       }
     }
   }

@@ -89,6 +89,16 @@ PRIVATE_PARTS = PrivateParts(
             "Read in dagster 1.13.27 (modules that a run worker imports): what the process that run workers are forks "
             "of imports ahead. Without one of them each run imports it anew, up to a CPU-second."
         ),
+        "classes in dagster.yaml": (
+            "Read in dagster 1.13.27 (dagster._core.storage.root.LocalArtifactStorage and "
+            "dagster._core.storage.local_compute_log_manager.LocalComputeLogManager, which Dagster's guides name): "
+            "where the instance keeps its files. Without them no program starts on the dagster.yaml of the project."
+        ),
+        "GraphQL documents": (
+            "Read in dagster-graphql 1.13.27 (client/documents.py; Dagster calls most of the schema subject to "
+            "change): what bedrock-batch, the demo and `make dev` ask of the webserver. Without them batches can be "
+            "started and watched in the UI alone."
+        ),
         "backfill retry variable": (
             "Read in dagster 1.13.27 (dagster._core.execution.asset_backfill reads "
             "DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR): backfills wait while the code server restarts. Without "
@@ -128,7 +138,7 @@ PRELOADED_MODULES = (
     "dagster._core.storage.sqlite_storage",
 )
 
-_RETRY_VARIABLE = "DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR"
+BACKFILL_RETRY_VARIABLE = "DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR"
 # SQLite takes 999 values in a query in old versions (sqlite.org/limits.html, SQLITE_MAX_VARIABLE_NUMBER).
 _PARTITIONS_PER_QUERY = 500
 
@@ -302,7 +312,7 @@ def instance_of(coordinator: "RunCoordinator") -> "DagsterInstance":
 
 def let_backfills_wait_for_code_servers() -> None:
     """Let backfills wait while the code server restarts. Dagster's backfill daemon has no other setting for it."""
-    os.environ.setdefault(_RETRY_VARIABLE, "1")
+    os.environ.setdefault(BACKFILL_RETRY_VARIABLE, "1")
 
 
 def set_worker_context(make_context: "Callable[[], BaseContext]") -> bool:

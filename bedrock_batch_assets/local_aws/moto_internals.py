@@ -23,8 +23,8 @@ from moto.sqs.models import sqs_backends
 
 PRIVATE_PARTS: Mapping[str, str] = {
     "account": (
-        "Read in moto 5.2.5 (moto.core.DEFAULT_ACCOUNT_ID): the account that every caller is put into. With another "
-        "one the stand-in finds neither buckets nor roles nor rules."
+        "Read in moto 5.2.5 (moto.core.DEFAULT_ACCOUNT_ID): the account that every caller is put into. Without "
+        "this very one the stand-in finds neither buckets nor roles nor rules."
     ),
     "werkzeug_app": (
         "Read in moto 5.2.5 (moto.moto_server.werkzeug_app): WSGI applications for one service and for all, and the "
@@ -192,7 +192,7 @@ def send_to_targets(rule: Any, targets: list[dict[str, Any]], event: Mapping[str
     """Deliver an event to some of a rule's targets in moto's own way, which wants the time as a number."""
     partial: Any = Rule.__new__(Rule)
     partial.__dict__ = rule.__dict__ | {"targets": targets}
-    partial.send_to_targets({**event, "time": unix_time()})
+    partial.send_to_targets({**event, "time": unix_time(), "ingestion-time": unix_time()})
 
 
 def _s3() -> S3Backend:

@@ -17,7 +17,7 @@ def typed_columns() -> dict[str, pa.Array]:
         "uint8": pa.array([0, 255, None, 1, 2], pa.uint8()),
         "int64": pa.array([-(2**63), 2**63 - 1, None, 0, 1], pa.int64()),
         "uint64": pa.array([2**64 - 1, 0, None, 0, 1], pa.uint64()),
-        "half": pa.array([1.5, None, 0.0, -0.0, 2.0], pa.float16()),
+        "half": pa.array([1.5, None, 0.0, -0.0, 2.0], pa.float32()).cast(pa.float16()),
         "float": pa.array([1.5, None, float("inf"), -0.0, 2.0], pa.float32()),
         "double": pa.array([0.1, None, 1e300, -0.0, 2.0], pa.float64()),
         "string": pa.array(["", "ü", None, "NA", "a\nb"]),
