@@ -272,7 +272,7 @@ def _process_context() -> None:
         assert server._mp_ctx.get_start_method() == "forkserver"
     finally:
         if before is None:
-            del DagsterApiServer._mp_ctx
+            delattr(DagsterApiServer, "_mp_ctx")
         else:
             DagsterApiServer._mp_ctx = before
     assert {"_mp_ctx", "Process"} <= set(DagsterApiServer.StartRun.__code__.co_names)
@@ -364,7 +364,7 @@ def _moto() -> Any:
 
 @checks("moto", "account")
 def _account() -> None:
-    from moto.core import DEFAULT_ACCOUNT_ID
+    from moto.core.models import DEFAULT_ACCOUNT_ID
 
     assert _moto().ACCOUNT_ID == DEFAULT_ACCOUNT_ID
 
