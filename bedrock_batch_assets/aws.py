@@ -1,7 +1,7 @@
 """The connection to AWS: boto3 clients, and what AWS errors mean to a person."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -91,6 +91,12 @@ def load_service_models(services: Iterable[str]) -> None:
     for service in services:
         for kind in ("service-2", "endpoint-rule-set-1"):
             loader.load_service_model(service, kind)
+
+
+def service_description(service: str) -> Mapping[str, Any]:
+    """What botocore knows of a service, as in its `service-2.json`: `operations`, and `shapes` with their limits."""
+    description: Mapping[str, Any] = _loader(None).load_service_model(service, "service-2")
+    return description
 
 
 @cache
