@@ -99,7 +99,7 @@ def test_braces_of_json_are_to_be_doubled(template: str) -> None:
 def test_a_placeholder_that_may_be_json_is_explained_if_there_is_no_such_column() -> None:
     """Nothing in `{"answer"}` is refused as a name, so the missing column is what says to double the braces."""
     template = PromptTemplate.parse('Reply as {"answer"}')
-    with pytest.raises(RequestError, match="does not have.*double the braces"):
+    with pytest.raises(RequestError, match=r"does not have.*double the braces"):
         RecordRenderer(ConverseProcessor(), template, pa.schema([("topic", pa.string())]))
 
 
