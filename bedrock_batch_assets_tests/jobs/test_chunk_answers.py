@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from bedrock_batch_assets.errors import BatchError, ConfigurationError
-from bedrock_batch_assets.jobs.chunk_answers import ChunkAnswers, first_wave
+from bedrock_batch_assets.jobs.chunk_answers import ChunkAnswers
 from bedrock_batch_assets.jobs.clock import Clock
 from bedrock_batch_assets.jobs.naming import JobName, content_digest
 from bedrock_batch_assets.jobs.on_demand import OnDemand
 from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
+from bedrock_batch_assets.jobs.resubmissions import first_wave
 from bedrock_batch_assets.jobs.state import JobState
 from bedrock_batch_assets.jobs.waiting import wait_until_finished
 from bedrock_batch_assets.processors.anthropic import AnthropicProcessor
