@@ -90,6 +90,9 @@ def test_braces_of_json_are_to_be_doubled(template: str) -> None:
         PromptTemplate.parse("Reply as " + template, "my_prompt")
     message = str(error.value)
     assert "double the braces" in message or "write '{{'" in message or "write '}}'" in message
+    assert ("looks like JSON" in message) == (
+        ":" in template and ("'" in template or '"' in template) and "single" not in message
+    )
     assert "\n" not in message
     assert len(message) < 400
     doubled = template.replace("{", "{{").replace("}", "}}")

@@ -50,9 +50,13 @@ TOPICS = pa.table({"id": range(260), "topic": [f"topic {row}" if row % 50 else "
 
 
 def resolved(**fields: Any) -> ResolvedRequest:
-    request = BatchRequest(
-        model_id=HAIKU, s3_uri="s3://data/t.csv", prompt_id="joke_about_topic", max_records_per_job=130, **fields
-    )
+    given = {
+        "model_id": HAIKU,
+        "s3_uri": "s3://data/t.csv",
+        "prompt_id": "joke_about_topic",
+        "max_records_per_job": 130,
+    }
+    request = BatchRequest(**(given | fields))
     return resolve_request("jokes", request, processors=Processors(), prices=Prices(), minimum_records=100)
 
 
@@ -93,12 +97,13 @@ def stored(storage: BatchStorage, request: ResolvedRequest) -> BatchManifest:
     return store_input(request, Table(TOPICS), storage, previous=None).manifest
 
 
+@pytest.mark.parametrize("records_per_job", [130, 300], ids=["two chunks", "whole row groups"])
 @pytest.mark.parametrize("output_format", ["parquet", "csv"])
 def test_a_chunk_needs_no_dagster_run(
-    local_aws: LocalAws, storage: BatchStorage, jobs: BedrockBatchJobs, output_format: str
+    local_aws: LocalAws, storage: BatchStorage, jobs: BedrockBatchJobs, output_format: str, records_per_job: int
 ) -> None:
     """Rows, a processor and a template as plain arguments become a part with every row; each record is paid once."""
-    request = resolved(output_format=output_format)
+    request = resolved(output_format=output_format, max_records_per_job=records_per_job)
     batch = stored(storage, request)
     for index in range(len(batch.chunks)):
         chunk = Chunk.of(batch, index, request.processor, request.template, storage)
@@ -112,10 +117,11 @@ def test_a_chunk_needs_no_dagster_run(
         assert storage.part_summary(f"parts/{index}") == joined.summary
         summary = joined.summary
         assert (summary.rows, summary.ok, summary.skipped) == (chunk.row_count, chunk.row_count - blank, blank)
-    assert len(batch.chunks) == 2
     assert len({(job["jobName"], job["recordId"]) for job in local_aws.ledger()}) == len(local_aws.ledger()) == 254
     if output_format == "parquet":
-        parts = [pq.read_table(io.BytesIO(storage.objects.get_bytes(f"parts/{index}"))) for index in range(2)]
+        parts = [
+            pq.read_table(io.BytesIO(storage.objects.get_bytes(f"parts/{index}"))) for index in range(len(batch.chunks))
+        ]
         table = pa.concat_tables(parts)
         assert table.select(["id", "topic"]).equals(TOPICS)
         assert all("topic" in text for text in table["response"].drop_null().to_pylist())
