@@ -50,13 +50,8 @@ TOPICS = pa.table({"id": range(260), "topic": [f"topic {row}" if row % 50 else "
 
 
 def resolved(**fields: Any) -> ResolvedRequest:
-    given = {
-        "model_id": HAIKU,
-        "s3_uri": "s3://data/t.csv",
-        "prompt_id": "joke_about_topic",
-        "max_records_per_job": 130,
-    }
-    request = BatchRequest(**(given | fields))
+    given: dict[str, Any] = {"model_id": HAIKU, "s3_uri": "s3://data/t.csv", "prompt_id": "joke_about_topic"}
+    request = BatchRequest(**(given | {"max_records_per_job": 130} | fields))
     return resolve_request("jokes", request, processors=Processors(), prices=Prices(), minimum_records=100)
 
 
@@ -119,10 +114,8 @@ def test_a_chunk_needs_no_dagster_run(
         assert (summary.rows, summary.ok, summary.skipped) == (chunk.row_count, chunk.row_count - blank, blank)
     assert len({(job["jobName"], job["recordId"]) for job in local_aws.ledger()}) == len(local_aws.ledger()) == 254
     if output_format == "parquet":
-        parts = [
-            pq.read_table(io.BytesIO(storage.objects.get_bytes(f"parts/{index}"))) for index in range(len(batch.chunks))
-        ]
-        table = pa.concat_tables(parts)
+        parts = [storage.objects.get_bytes(f"parts/{index}") for index in range(len(batch.chunks))]
+        table = pa.concat_tables([pq.read_table(io.BytesIO(part)) for part in parts])
         assert table.select(["id", "topic"]).equals(TOPICS)
         assert all("topic" in text for text in table["response"].drop_null().to_pylist())
 
