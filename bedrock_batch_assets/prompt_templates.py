@@ -4,6 +4,7 @@ To add a prompt, add an entry to `prompt_id_to_template` here, or from your own 
 `prompt_id_to_template["summary"] = "Sum this up in one sentence: {text}"`.
 """
 
+import itertools
 import json
 import math
 import re
@@ -32,6 +33,18 @@ Classify the sentiment of the text between the <text> tags. Reply with one word:
 {text}
 </text>""",
 }
+
+DOUBLE_BRACES = "double the braces ('{{' and '}}') if this is literal text, such as JSON"
+# Characters that `str.format` gives a meaning to, and that meaning.
+_UNSUPPORTED = {
+    "[": "indexes",
+    "]": "indexes",
+    ".": "attributes",
+    "!": "conversions",
+    ":": "format specifications",
+}
+# Characters of a placeholder that an error message shows.
+_MOST_SHOWN = 60
 
 _TOKEN = re.compile(r"\{\{|\}\}|\{(?P<column>[^{}]*)\}|[{}]")
 
@@ -76,7 +89,7 @@ class PromptTemplate:
             else:
                 raise RequestError(
                     f"{where} has a single {token[0]!r} at character {token.start() + 1}: write {token[0] * 2!r} "
-                    "for a brace in the text, or close the placeholder."
+                    "if the brace is literal text, such as JSON, or close the placeholder."
                 )
         literals[-1] += template[end:]
         return cls(tuple(literals), tuple(placeholders))
@@ -85,6 +98,13 @@ class PromptTemplate:
     def columns(self) -> tuple[str, ...]:
         """The columns that the template reads, in order of first use."""
         return tuple(dict.fromkeys(self.placeholders))
+
+    @property
+    def text(self) -> str:
+        """The template that parses to this."""
+        texts = [literal.replace("{", "{{").replace("}", "}}") for literal in self.literals]
+        placeholders = (f"{{{column}}}" for column in self.placeholders)
+        return texts[0] + "".join(itertools.chain.from_iterable(zip(placeholders, texts[1:], strict=True)))
 
     def render(self, row: Mapping[str, Any]) -> str:
         """The prompt for one row.
@@ -109,19 +129,39 @@ class PromptTemplate:
 
 def _check_placeholder(column: str, where: str) -> None:
     if not column.strip():
-        raise RequestError(f"{where} has an empty placeholder {{{column}}}: put a column name between the braces.")
-    for character, meaning in (("[", "indexes"), ("]", "indexes"), (".", "attributes"), ("!", "conversions")):
-        if character in column:
-            raise RequestError(
-                f"{where} has the placeholder {{{column}}}: {meaning} ({character!r}) are not supported. Use a plain "
-                "column name, and rename the column if its name holds that character."
-            )
-    if ":" in column:
         raise RequestError(
-            f"{where} has the placeholder {{{column}}}: format specifications (':') are not supported. Use a plain "
-            "column name, double the braces if this is literal text such as JSON, and rename the column if its name "
-            "holds that character."
+            f"{where} has an empty placeholder {_shown(column)}: put a column name between the braces, or "
+            f"{DOUBLE_BRACES}."
         )
+    found = next((character for character in column if character in _UNSUPPORTED), None)
+    if found is None:
+        return
+    what = f"{_UNSUPPORTED[found]} ({found!r}) are not supported"
+    if _may_be_literal(column):
+        raise RequestError(
+            f"{where} has the placeholder {_shown(column)}, which looks like JSON or other literal text: "
+            f"{DOUBLE_BRACES}. In the name of a column, {what}."
+        )
+    raise RequestError(
+        f"{where} has the placeholder {_shown(column)}: {what}. Use a plain column name, rename the column if its name "
+        f"holds that character, or {DOUBLE_BRACES}."
+    )
+
+
+def literal_hint(column: str) -> str:
+    """What to add to an error about a placeholder that may be literal text instead; empty if it hardly can be."""
+    return f" In the prompt template, {DOUBLE_BRACES}." if _may_be_literal(column) else ""
+
+
+def _may_be_literal(column: str) -> bool:
+    """Whether text between braces looks like JSON, a set or code rather than a column's name."""
+    return any(character in column for character in "\"'`\n,;=")
+
+
+def _shown(column: str) -> str:
+    """A placeholder for an error message: in one line, and not too long."""
+    text = " ".join(column.split()) if len(column.splitlines()) > 1 else column
+    return f"{{{text if len(text) <= _MOST_SHOWN else text[: _MOST_SHOWN - 1] + '…'}}}"
 
 
 def get_prompt_template(prompt_id: str) -> PromptTemplate:
@@ -141,7 +181,7 @@ def get_prompt_template(prompt_id: str) -> PromptTemplate:
     if not parsed.placeholders:
         raise RequestError(
             f"The prompt template {prompt_id!r} has no placeholder, so every row would get the same prompt: put a "
-            "column name in braces where the row's text belongs."
+            "column name in single braces where the row's text belongs."
         )
     return parsed
 

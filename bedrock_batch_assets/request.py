@@ -74,13 +74,11 @@ class BatchRequest(dg.Config):
     )
 
     def check(self) -> None:
-        """Check what can be checked without reading anything.
+        """Check what can be checked without looking anything up. `resolve_request` checks the rest.
 
         Raises:
             RequestError: Neither or both sources, or a number out of range. Names the field.
         """
-        if not self.model_id.strip():
-            raise RequestError("model_id is empty: give a Bedrock model id, inference profile id or ARN.")
         if bool(self.s3_uri) == bool(self.dataset_id):
             given = "both are given" if self.s3_uri else "neither is given"
             raise RequestError(f"Give exactly one of s3_uri and dataset_id: {given}.")

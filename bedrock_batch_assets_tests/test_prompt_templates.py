@@ -3,18 +3,21 @@ import json
 from decimal import Decimal
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bedrock_batch_assets import prompt_templates
 from bedrock_batch_assets.errors import RequestError
+from bedrock_batch_assets.processors.converse import ConverseProcessor
 from bedrock_batch_assets.prompt_templates import (
     PromptTemplate,
     get_prompt_template,
     prompt_id_to_template,
     value_to_text,
 )
+from bedrock_batch_assets.records.rendering import RecordRenderer
 
 COLUMN_NAMES = st.text(st.characters(exclude_characters="{}[].!:", exclude_categories=["Cs"]), min_size=1).filter(
     lambda name: bool(name.strip())
@@ -33,9 +36,11 @@ def test_a_template_is_its_literals_and_values_in_order(
     def doubled(text: str) -> str:
         return text.replace("{", "{{").replace("}", "}}")
 
-    template = PromptTemplate.parse("".join(f"{doubled(text)}{{{name}}}" for text, name in pairs) + doubled(last))
+    text = "".join(f"{doubled(text)}{{{name}}}" for text, name in pairs) + doubled(last)
+    template = PromptTemplate.parse(text)
     assert template.render(row) == "".join(text + row[name] for text, name in pairs) + last
     assert template.columns == tuple(dict.fromkeys(name for _, name in pairs))
+    assert template.text == text
 
 
 @pytest.mark.parametrize(
@@ -60,6 +65,50 @@ def test_only_plain_columns_are_placeholders(template: str, part: str) -> None:
         PromptTemplate.parse(template, "my_prompt")
     assert part in str(error.value)
     assert "'my_prompt'" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        '{"a.b": 1}',
+        '{"a": 1}',
+        '{"a": [1, 2]}',
+        '{"ok": "!"}',
+        "{'label': 'good'}",
+        '{\n  "label": "{text}"\n}',
+        '{"a": {"b": {text}}}',
+        "{}",
+        '{"k": 1,' + '"k": 1,' * 300 + "}",
+        "{a.b}",
+        "{a:>10}",
+        "{text",
+    ],
+)
+def test_braces_of_json_are_to_be_doubled(template: str) -> None:
+    """The error says to double the braces, in one line that shows little of the text; doubled, the template works."""
+    with pytest.raises(RequestError) as error:
+        PromptTemplate.parse("Reply as " + template, "my_prompt")
+    message = str(error.value)
+    assert "double the braces" in message or "write '{{'" in message or "write '}}'" in message
+    assert "\n" not in message
+    assert len(message) < 400
+    doubled = template.replace("{", "{{").replace("}", "}}")
+    assert PromptTemplate.parse(f"{doubled} {{text}}").render({"text": "x"}) == f"{template} x"
+
+
+@pytest.mark.parametrize("template", ['{"a.b": 1}', '{"a": [1, 2]}', "{'ok': '!'}"])
+def test_json_is_told_from_a_column_name(template: str) -> None:
+    """The advice to double the braces comes first, and the one to rename a column, which is of no use here, is gone."""
+    with pytest.raises(RequestError, match="looks like JSON") as error:
+        PromptTemplate.parse(template)
+    assert "rename" not in str(error.value)
+
+
+def test_a_placeholder_that_may_be_json_is_explained_if_there_is_no_such_column() -> None:
+    """Nothing in `{"answer"}` is refused as a name, so the missing column is what says to double the braces."""
+    template = PromptTemplate.parse('Reply as {"answer"}')
+    with pytest.raises(RequestError, match=r"does not have.*double the braces"):
+        RecordRenderer(ConverseProcessor(), template, pa.schema([("topic", pa.string())]))
 
 
 def test_values_are_never_read_as_templates() -> None:

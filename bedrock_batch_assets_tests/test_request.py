@@ -9,12 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 from botocore.exceptions import ClientError, NoCredentialsError
 
+from bedrock_batch_assets.cost.prices import Prices
 from bedrock_batch_assets.errors import BatchError, ConfigurationError, RequestError
 from bedrock_batch_assets.ingest.ingestion import IngestedTable, ingest
+from bedrock_batch_assets.ingest.resolved_request import resolve_request
 from bedrock_batch_assets.ingest.sources.opening import open_source
-from bedrock_batch_assets.partitions import check_batch_key
 from bedrock_batch_assets.processors.registry import Processors
-from bedrock_batch_assets.prompt_templates import get_prompt_template, prompt_id_to_template
+from bedrock_batch_assets.prompt_templates import prompt_id_to_template
 from bedrock_batch_assets.records.rendering import RecordRenderer
 from bedrock_batch_assets.request import BatchRequest
 from bedrock_batch_assets_tests.local_aws_fixture import LocalAws
@@ -81,15 +82,10 @@ def objects(local_aws_server: LocalAws) -> Callable[[], Any]:
 
 def start(directory: Path, s3: Any, *, name: str = "demo-run-001", **fields: Any) -> IngestedTable:
     """All that happens to a request before anything is submitted."""
-    request = BatchRequest(**{"model_id": HAIKU, "prompt_id": "joke_about_topic", **fields})
-    request.check()
-    check_batch_key(name)
-    processor = Processors().for_model_id(request.model_id, request.processor, request.inference_parameters)
-    template = None
-    if processor.kind == "text" and request.prompt_id is not None:
-        template = get_prompt_template(request.prompt_id)
-    source = open_source(request, s3)
-    renderer = RecordRenderer(processor, template, source.schema)
+    given = BatchRequest(**{"model_id": HAIKU, "prompt_id": "joke_about_topic", **fields})
+    request = resolve_request(name, given, processors=Processors(), prices=Prices(), minimum_records=100)
+    source = open_source(given, s3)
+    renderer = RecordRenderer(request.processor, request.template, source.schema)
     return ingest(request, source=source, renderer=renderer, directory=directory)
 
 
@@ -110,9 +106,13 @@ REFUSED: list[tuple[dict[str, Any], type[BatchError], tuple[str, ...]]] = [
     ({"s3_uri": "s3://data/topics.csv", "name": "x" * 41}, RequestError, ("41 characters", "at most 40")),
     # Model and prompt.
     ({"s3_uri": "s3://data/topics.csv", "model_id": "acme.unknown-v1:0"}, RequestError, ("acme.unknown-v1:0",)),
+    ({"s3_uri": "s3://data/topics.csv", "model_id": f"bedrock/{HAIKU}"}, RequestError, (f"set it to '{HAIKU}'",)),
+    ({"s3_uri": "s3://data/topics.csv", "model_id": f" {HAIKU}"}, RequestError, (f"set it to '{HAIKU}'",)),
+    ({"s3_uri": "s3://data/topics.csv", "model_id": "us.deepseek.v3.2"}, RequestError, ("set it to 'deepseek.v3.2'",)),
     ({"s3_uri": "s3://data/topics.csv", "prompt_id": None}, RequestError, ("Text models need a prompt",)),
     ({"s3_uri": "s3://data/topics.csv", "prompt_id": "nope"}, RequestError, ("'nope'", "joke_about_topic")),
     ({"s3_uri": "s3://data/topics.csv", "prompt_id": "attribute"}, RequestError, ("{topic.x}", "attributes")),
+    ({"s3_uri": "s3://data/topics.csv", "prompt_id": "json"}, RequestError, ('{"a.b": 1}', "double the braces")),
     ({"s3_uri": "s3://data/topics.csv", "prompt_id": "index"}, RequestError, ("{topic[0]}", "indexes")),
     ({"s3_uri": "s3://data/topics.csv", "prompt_id": "sentiment"}, RequestError, ("'text'", "'id', 'topic'")),
     ({"s3_uri": "s3://data/topics.csv", "model_id": TITAN}, RequestError, ("'input_text'", "'id', 'topic'")),
@@ -151,6 +151,7 @@ def test_every_mistake_is_named_before_anything_is_submitted(
     """Each mistake gives one error of the right kind, in one line that says what, where, and what to do."""
     monkeypatch.setitem(prompt_id_to_template, "attribute", "About {topic.x}")
     monkeypatch.setitem(prompt_id_to_template, "index", "About {topic[0]}")
+    monkeypatch.setitem(prompt_id_to_template, "json", 'Say {"a.b": 1} about {topic}')
     s3 = objects()
     wrong = []
     for fields, kind, words in REFUSED:

@@ -124,10 +124,9 @@ def join_embeddings(folder: Path, side: str) -> float:
 def _join(folder: Path, processor: BaseProcessor) -> float:
     import pyarrow.parquet as pq
 
-    from bedrock_batch_assets.assets.result_parts import READ_AHEAD_BYTES
-    from bedrock_batch_assets.parquet.files import PartFile, read_encoded_rows, write_joined
+    from bedrock_batch_assets.chunks.joined_chunk import write_part
+    from bedrock_batch_assets.parquet.files import read_encoded_rows
     from bedrock_batch_assets.records.joining import OutputJoin
-    from bedrock_batch_assets.records.prefetch import PrefetchedRows
     from bedrock_batch_assets.records.rendering import RecordRenderer
     from bedrock_batch_assets.request import OutputFormat
 
@@ -135,13 +134,19 @@ def _join(folder: Path, processor: BaseProcessor) -> float:
     table = folder / "table.parquet"
     template = PROMPT_TEMPLATE if processor.kind == "text" else None
     renderer = RecordRenderer(processor, template, pq.read_schema(table))
-    join = OutputJoin(renderer, 0, pq.read_metadata(table).num_rows)
-    prefetched_rows = PrefetchedRows(read_encoded_rows(table), READ_AHEAD_BYTES)
-    with join, prefetched_rows, (folder / "outputs.jsonl.out").open("rb") as lines:
-        join.add_outputs(lines)
-        with PartFile(folder / "result", OutputFormat.parquet) as part:
+    with (
+        OutputJoin(renderer, 0, pq.read_metadata(table).num_rows) as join,
+        (folder / "outputs.jsonl.out").open("rb") as lines,
+    ):
+        write_part(
+            folder / "result",
+            OutputFormat.parquet,
+            join,
+            rows=read_encoded_rows(table),
+            add_outputs=lambda: join.add_outputs(lines),
             # As the chunk's manifest has it, since its records were rendered.
-            write_joined(part, join, prefetched_rows, all_sent=True)
+            all_sent=True,
+        )
     seconds = time.perf_counter() - start
     if join.summary.ok != join.summary.rows:
         raise AssertionError(f"not every row has its answer: {join.summary}")

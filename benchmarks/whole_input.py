@@ -123,9 +123,9 @@ def measure_memory(sizes: Sequence[int] = BATCH_SIZES) -> BatchMemory:
 def _whole(rows: int) -> dict[str, Any]:
     import dagster as dg
 
-    from bedrock_batch_assets.assets.chunk import Chunk
     from bedrock_batch_assets.assets.input_dataset import input_dataset
-    from bedrock_batch_assets.assets.jsonl_chunks import render_chunk
+    from bedrock_batch_assets.chunks.chunk import Chunk
+    from bedrock_batch_assets.chunks.rendered_chunk import render_chunk
     from bedrock_batch_assets.cost.prices import Prices
     from bedrock_batch_assets.definitions import platform
     from bedrock_batch_assets.partitions import batches, chunk_key

@@ -2,17 +2,17 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import dagster as dg
 from dagster import DagsterExecutionInterruptedError
 from pydantic import Field
 
-from bedrock_batch_assets.assets.chunk import Chunk
 from bedrock_batch_assets.assets.reporting import asset_run
+from bedrock_batch_assets.chunks.answered_chunk import answers_of, collect_answers
+from bedrock_batch_assets.chunks.chunk import Chunk
 from bedrock_batch_assets.errors import BatchError
-from bedrock_batch_assets.jobs.chunk_answers import ChunkAnswers, first_wave
+from bedrock_batch_assets.jobs.chunk_answers import ChunkAnswers
 from bedrock_batch_assets.jobs.clock import Clock
 from bedrock_batch_assets.jobs.on_demand import OnDemand
 from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
@@ -23,7 +23,7 @@ from bedrock_batch_assets.processors.registry import Processors
 from bedrock_batch_assets.runs.job_notices import has_finished_notice
 from bedrock_batch_assets.runs.memory import give_back_memory
 from bedrock_batch_assets.runs.terminations import is_terminated_by_person
-from bedrock_batch_assets.storage.manifests import ChunkManifest, JobOutput, OutputsManifest
+from bedrock_batch_assets.storage.manifests import ChunkManifest, JobOutput
 from bedrock_batch_assets.storage.resource import BatchStorage
 from bedrock_batch_assets.tags import JOB_ARN_TAG, JOB_TAG
 
@@ -60,17 +60,15 @@ def batch_job_outputs(
     with asset_run(context) as key:
         chunk = Chunk.load(key, storage, processors)
         records = storage.chunk_manifest(chunk.key)
-        if records.version != chunk.entry.version:
+        if records.version != chunk.version:
             raise BatchError(
                 f"The records of chunk {chunk.key} were rendered from an earlier input: materialize jsonl_chunks "
                 "of this chunk first."
             )
         owner = _JobOwner(context, jobs)
-        answers = ChunkAnswers(
-            records=records,
-            model_id=chunk.batch.model_id,
-            processor=chunk.processor,
-            storage=storage,
+        answers = answers_of(
+            chunk,
+            records,
             jobs=jobs,
             on_demand=on_demand,
             wait=owner.wait,
@@ -83,12 +81,7 @@ def batch_job_outputs(
         payer = context.run.root_run_id or context.run.run_id if config.resubmit else None
         context.instance.add_run_tags(context.run.run_id, {JOB_TAG: answers.family})
         with owner.stopping_with_the_run(answers):
-            answers = replace(answers, first_wave=first_wave(storage, records, answers.past_waves, payer))
-            outputs = answers.collect() if records.records else []
-        storage.write_manifest(
-            storage.layout.outputs_manifest(chunk.key),
-            OutputsManifest(chunk=chunk.key, version=records.version, digest=records.digest, outputs=outputs),
-        )
+            outputs = collect_answers(answers, payer=payer).outputs
         state = answers.last_state(outputs, owner.last_state)
         metadata = _metadata(records, outputs, state, storage, jobs)
     return dg.MaterializeResult(data_version=dg.DataVersion(records.version), metadata=metadata)
@@ -128,10 +121,8 @@ class _JobOwner:
             # Not an Exception, and to be raised again as it is: any other would be a step failure, which is not
             # retried.
             if self._person_asked_to_stop():
-                # Looked up and not remembered: the interruption may have come between Create and its answer.
-                for wave in answers.past_waves():
-                    if not wave.finished and wave.output.arn is not None and self._jobs.stop(wave.output.arn):
-                        log.warning(f"Terminated: stopping job {wave.output.arn}")
+                for arn in answers.stop():
+                    log.warning(f"Terminated: stopping job {arn}")
             else:
                 log.warning("This process is going down; the job goes on, and the run's retry attaches to it.")
             raise

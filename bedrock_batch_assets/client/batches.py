@@ -3,17 +3,15 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bedrock_batch_assets.client.batch_status import (
     BatchFacts,
     BatchState,
     BatchStatus,
-    active_backfills,
-    active_runs,
     batch_status,
 )
+from bedrock_batch_assets.client.cancellation import BatchEnding, Cancellation
 from bedrock_batch_assets.client.request_file import run_config
 from bedrock_batch_assets.client.webserver import Backfill, Run, UnreachableError, Webserver
 from bedrock_batch_assets.errors import BatchError, RequestError
@@ -33,35 +31,10 @@ MIN_POLL_SECONDS = 2.0
 MAX_POLL_SECONDS = 15.0
 # A webserver that is restarted is back by then.
 UNREACHABLE_GRACE_SECONDS = 120.0
-# The sensor asks for a new input's chunks within 5 s; a cancelled batch is watched for so long beyond the moment in
-# which nothing of it was left, where its input is younger than a minute.
-SETTLE_SECONDS = 10.0
-YOUNG_INPUT_SECONDS = 60.0
 
 
 class BatchFailedError(BatchError):
     """The batch ended without a result table. The message says why."""
-
-
-@dataclass(frozen=True)
-class Cancellation:
-    """What cancelling a batch came to. `jobs` are their states by ARN; `left` names what has not ended in time."""
-
-    batch: str
-    backfills: Sequence[str] = ()
-    runs: Sequence[str] = ()
-    jobs: dict[str, str] = field(default_factory=dict)
-    left: Sequence[str] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """The outcome as plain data."""
-        return {
-            "batch": self.batch,
-            "backfills_cancelled": list(self.backfills),
-            "runs_ended": list(self.runs),
-            "jobs": self.jobs,
-            "not_ended": list(self.left),
-        }
 
 
 class Batches:
@@ -182,37 +155,10 @@ class Batches:
         if batch not in self.webserver.batch_keys():
             raise RequestError(f"There is no batch {batch!r}: `bedrock-batch status` lists all of them.")
         deadline = self._now() + timeout
-        asked_runs: dict[str, Run] = {}
-        asked_backfills: dict[str, None] = {}
-        quiet_since: float | None = None
+        ending = BatchEnding(batch, self.webserver, self.jobs, now=self._now)
         while True:
-            runs = self.webserver.runs(batch)
-            all_backfills = self.webserver.backfills(min((run.created_at for run in runs), default=0.0))
-            facts = BatchFacts(batch, runs=runs, backfills=all_backfills)
-            backfills, active = active_backfills(facts), active_runs(facts)
-            for backfill in backfills:
-                if backfill.status == "REQUESTED":
-                    self.webserver.cancel_backfill(backfill.id)
-                asked_backfills[backfill.id] = None
-            # A crashed run that is to be retried cannot be terminated; its backfill's end, or its retry's, is its own.
-            to_ask = [run for run in active if run.status != "CANCELING" and not run.to_be_retried]
-            self.webserver.terminate_runs([run.id for run in to_ask])
-            asked_runs.update({run.id: run for run in active})
-            left = [*(f"backfill {item.id}" for item in backfills), *(f"run {run.id}" for run in active)]
-            ended = [run_id for run_id in asked_runs if run_id not in {run.id for run in active}]
-            outcome = Cancellation(batch, list(asked_backfills), ended, left=left)
-            if left:
-                quiet_since = None
-            else:
-                quiet_since = self._now() if quiet_since is None else quiet_since
-                if self._now() - quiet_since >= self._settle_seconds(batch, runs):
-                    known = {run.id: run for run in runs}
-                    yield Cancellation(
-                        batch, outcome.backfills, ended, self._stopped([known.get(i, asked_runs[i]) for i in ended])
-                    )
-                    return
-            yield outcome
-            if self._now() >= deadline:
+            yield ending.look()
+            if ending.is_over or self._now() >= deadline:
                 return
             self._sleep(MIN_POLL_SECONDS)
 
@@ -266,16 +212,3 @@ class Batches:
                 if len(found) == len(wanted):
                     break
         return found
-
-    def _stopped(self, runs: Sequence[Run]) -> dict[str, str]:
-        arns = [run.tags[JOB_ARN_TAG] for run in runs if JOB_ARN_TAG in run.tags]
-        return {arn: self.jobs.get(arn).status for arn in dict.fromkeys(arns)}
-
-    def _settle_seconds(self, batch: str, runs: Sequence[Run]) -> float:
-        """How long nothing must happen before the batch counts as ended."""
-        made = self.webserver.materializations("input_dataset", [batch]).get(batch)
-        if made is None or time.time() - made.at > YOUNG_INPUT_SECONDS:
-            return 0.0
-        # Its chunks were asked for already, or they are about to be.
-        asked = any(run.partition != batch and run.created_at >= made.at for run in runs)
-        return 0.0 if asked else SETTLE_SECONDS

@@ -191,7 +191,7 @@ def cancel(ctx: click.Context, batch: str, timeout: float, as_json: bool) -> Non
     What has come in is kept, and tokens that were processed are paid for. Launch the request again to go on. A
     batch that has ended is left as it is.
     """
-    from bedrock_batch_assets.client.batches import Cancellation
+    from bedrock_batch_assets.client.cancellation import Cancellation
 
     batches = _batches(ctx)
     ctx.meta["interrupted"] = "Interrupted. What was asked to end will end."

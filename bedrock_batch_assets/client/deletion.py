@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bedrock_batch_assets.client.batch_status import BatchFacts, BatchState, active_backfills, active_runs, batch_status
-from bedrock_batch_assets.client.batches import YOUNG_INPUT_SECONDS, Batches
+from bedrock_batch_assets.client.batches import Batches
+from bedrock_batch_assets.client.cancellation import YOUNG_INPUT_SECONDS
 from bedrock_batch_assets.errors import RequestError
 from bedrock_batch_assets.partitions import check_batch_key, split_chunk_key
 from bedrock_batch_assets.storage.resource import BatchStorage

@@ -36,6 +36,7 @@ def checked_request(fields: Mapping[str, Any]) -> "tuple[str, BatchRequest]":
     """
     from pydantic import ValidationError
 
+    from bedrock_batch_assets.jobs.model_id_rule import check_model_id
     from bedrock_batch_assets.partitions import check_batch_key
     from bedrock_batch_assets.request import BatchRequest
 
@@ -64,6 +65,7 @@ def checked_request(fields: Mapping[str, Any]) -> "tuple[str, BatchRequest]":
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "The request"
         raise RequestError(f"{place} does not fit: {first['msg']}.") from error
+    check_model_id(request.model_id)
     request.check()
     return batch, request
 

@@ -1,152 +1,141 @@
 """What a batch will cost at most, and what it has cost, as far as the price table tells."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal, Protocol
 
-from bedrock_batch_assets.cost.prices import ModelPrices, Price, Prices, UnknownPriceError
+from bedrock_batch_assets.cost.prices import PriceQuote, Prices, UnknownPriceError
 from bedrock_batch_assets.errors import BatchError, RequestError
 from bedrock_batch_assets.processors.base import BaseProcessor
-from bedrock_batch_assets.request import BatchRequest
+from bedrock_batch_assets.processors.registry import base_model_id
 from bedrock_batch_assets.storage.manifests import PartSummary
 
-if TYPE_CHECKING:
-    from bedrock_batch_assets.ingest.ingestion import IngestedTable
+# English text has about 4 characters a token (a common rule of thumb of the model providers); it is a first guess of
+# cost for a person, nothing is decided by it. Bytes of JSON count slightly more than characters of prompt.
+_BYTES_PER_TOKEN = 4
+
+
+class SizedChunk(Protocol):
+    """What the cost of a chunk depends on, see `ingest.ingestion.PlannedChunk`."""
+
+    @property
+    def records_to_send(self) -> int:
+        """Its records."""
+        ...
+
+    @property
+    def rendered_bytes(self) -> int:
+        """Their size as JSON lines."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
-class CostEstimate:
-    """What asking for every record of a batch will cost, in USD.
+class CostForecast:
+    """What asking for every record of a batch will cost, found out before anything of it is stored or asked for.
 
     Attributes:
-        input_usd: For the estimated input tokens, a rough guess.
-        at_most_usd: That, and every answer as long as `max_tokens` allows; None where nothing bounds the answers.
+        input_usd: USD for the estimated input tokens, a rough guess; None if a price is not known.
+        at_most_usd: USD for these and for answers as long as `max_tokens` allows; None if a price is not known, or
+            nothing bounds the answers.
+        max_output_tokens: The most tokens that all answers can have together; None if nothing bounds them.
         prices: Whose prices these are.
+        unknown: Why the cost is not known; empty if it is.
     """
 
-    input_usd: float
+    input_usd: float | None
     at_most_usd: float | None
-    prices: str
+    max_output_tokens: int | None
+    prices: str = ""
+    unknown: str = ""
+
+    def check(self, max_cost_usd: float | None) -> None:
+        """Refuse a batch that may cost more than a person allows.
+
+        Args:
+            max_cost_usd: The request's limit; None if it has none.
+
+        Raises:
+            RequestError: The batch may cost more, or nobody can tell.
+        """
+        if max_cost_usd is None:
+            return
+        if self.input_usd is None:
+            raise limit_not_checkable(self.unknown)
+        if self.at_most_usd is None:
+            raise limit_not_checkable(
+                "nothing bounds the length of the answers. Set max_tokens in inference_parameters"
+            )
+        if self.at_most_usd > max_cost_usd:
+            raise RequestError(
+                f"The batch may cost up to {self.at_most_usd:,.2f} USD, of which about {self.input_usd:,.2f} for "
+                f"the input and the rest if every answer is as long as max_tokens allows; max_cost_usd is "
+                f"{max_cost_usd:,.2f}. Lower max_tokens in inference_parameters, send fewer rows (max_records_total), "
+                f"or raise max_cost_usd. (Prices {self.prices}.)"
+            )
+
+    def metadata(self) -> dict[str, Any]:
+        """The forecast as metadata of `input_dataset`."""
+        bound = self.max_output_tokens
+        metadata: dict[str, Any] = {
+            "max_output_tokens": "no bound: max_tokens is not set" if bound is None else bound,
+        }
+        if self.input_usd is None:
+            return metadata | {"estimated_cost": f"not known: {self.unknown}"}
+        metadata |= {"estimated_input_cost_usd": _rounded(self.input_usd), "prices": self.prices}
+        if self.at_most_usd is None:
+            return metadata | {"estimated_cost": "no upper bound: max_tokens is not set"}
+        return metadata | {"estimated_cost_at_most_usd": _rounded(self.at_most_usd)}
 
 
-def max_output_tokens(processor: BaseProcessor, records: int) -> int | None:
-    """The most tokens that so many answers can have together; None where the processor sets no bound."""
+def limit_not_checkable(why: str) -> RequestError:
+    """The error for a request that has a limit which nobody can check."""
+    return RequestError(f"max_cost_usd is set, and cannot be checked: {why}.")
+
+
+def forecast_cost(
+    chunks: Iterable[SizedChunk], processor: BaseProcessor, prices: PriceQuote, minimum_records: int
+) -> CostForecast:
+    """Forecast the cost of a whole batch.
+
+    Args:
+        chunks: All of the batch's.
+        processor: The batch's, which bounds the answers.
+        prices: Those of the batch's model.
+        minimum_records: Chunks with fewer records go on demand, at that price.
+    """
+    kinds: tuple[Literal["batch", "on_demand"], ...] = ("batch", "on_demand")
+    records = dict.fromkeys(kinds, 0)
+    sizes = dict.fromkeys(kinds, 0)
+    for chunk in chunks:
+        kind = kinds[chunk.records_to_send < minimum_records]
+        records[kind] += chunk.records_to_send
+        sizes[kind] += chunk.rendered_bytes
+    per_record = _max_output_tokens(processor)
+    bound = None if per_record is None else per_record * sum(records.values())
+    input_usd = output_usd = 0.0
+    try:
+        for kind in kinds:
+            if records[kind]:
+                price = prices.price(kind)
+                input_usd += price.cost(estimated_tokens(sizes[kind]), 0)
+                output_usd += price.cost(0, (per_record or 0) * records[kind])
+    except UnknownPriceError as error:
+        return CostForecast(None, None, bound, unknown=str(error))
+    return CostForecast(input_usd, None if bound is None else input_usd + output_usd, bound, prices=prices.about)
+
+
+def estimated_tokens(rendered_bytes: int) -> int:
+    """A rough guess of the tokens in so many bytes of records."""
+    return -(-rendered_bytes // _BYTES_PER_TOKEN)
+
+
+def _max_output_tokens(processor: BaseProcessor) -> int | None:
+    """The most tokens that one answer can have; None if the processor sets no bound."""
     if processor.kind == "embedding":
         return 0
     # By convention the field of every text processor here; one of a user's own may have another.
     bound = getattr(processor, "max_tokens", None)
-    return None if not isinstance(bound, int) else bound * records
-
-
-def estimate_cost(
-    table: "IngestedTable", processor: BaseProcessor, model_id: str, prices: Prices, minimum_records: int
-) -> CostEstimate:
-    """Estimate the cost of a whole batch, before anything is asked for.
-
-    Args:
-        table: The input.
-        processor: The batch's.
-        model_id: As in the request.
-        prices: The price table.
-        minimum_records: Chunks with fewer records go on demand, at that price.
-
-    Raises:
-        UnknownPriceError: A price that is needed is not known.
-        ConfigurationError: The price table cannot be read.
-    """
-    from bedrock_batch_assets.ingest.ingestion import estimated_tokens
-
-    found, about = prices.for_model(model_id)
-    input_usd = at_most = 0.0
-    bounded = True
-    for kind in ("batch", "on_demand"):
-        chunks = [
-            chunk
-            for chunk in table.chunks
-            if chunk.records_to_send and (chunk.records_to_send < minimum_records) == (kind == "on_demand")
-        ]
-        if not chunks:
-            continue
-        price = _price(found, kind, model_id)
-        tokens = estimated_tokens(sum(chunk.rendered_bytes for chunk in chunks))
-        output = max_output_tokens(processor, sum(chunk.records_to_send for chunk in chunks))
-        bounded = bounded and output is not None
-        input_usd += price.cost(tokens, 0)
-        at_most += price.cost(tokens, output or 0)
-    return CostEstimate(input_usd, at_most if bounded else None, about)
-
-
-def check_cost(max_cost_usd: float, estimate: CostEstimate | None, why_unknown: str) -> None:
-    """Refuse a batch that may cost more than a person allows.
-
-    Raises:
-        RequestError: It may, or nobody can tell.
-    """
-    if estimate is None:
-        raise RequestError(f"max_cost_usd is set, and cannot be checked: {why_unknown}.")
-    if estimate.at_most_usd is None:
-        raise RequestError(
-            "max_cost_usd is set, and cannot be checked: nothing bounds the length of the answers. Set max_tokens in "
-            "inference_parameters."
-        )
-    if estimate.at_most_usd > max_cost_usd:
-        raise RequestError(
-            f"The batch may cost up to {estimate.at_most_usd:,.2f} USD, of which about {estimate.input_usd:,.2f} for "
-            f"the input and the rest if every answer is as long as max_tokens allows; max_cost_usd is "
-            f"{max_cost_usd:,.2f}. Lower max_tokens in inference_parameters, send fewer rows (max_records_total), or "
-            f"raise max_cost_usd. (Prices {estimate.prices}.)"
-        )
-
-
-def estimate_metadata(estimate: CostEstimate | None, why_unknown: str) -> dict[str, Any]:
-    """The estimate as metadata of `input_dataset`."""
-    if estimate is None:
-        return {"estimated_cost": f"not known: {why_unknown}"}
-    metadata: dict[str, Any] = {"estimated_input_cost_usd": _rounded(estimate.input_usd), "prices": estimate.prices}
-    if estimate.at_most_usd is None:
-        return metadata | {"estimated_cost": "no upper bound: max_tokens is not set"}
-    return metadata | {"estimated_cost_at_most_usd": _rounded(estimate.at_most_usd)}
-
-
-class CostForecast:
-    """What the batch may cost, found out before anything of it is stored or asked for."""
-
-    def __init__(self, prices: Prices, minimum_records: int, request: BatchRequest) -> None:
-        self._prices = prices
-        self._minimum_records = minimum_records
-        self._request = request
-        self.metadata: dict[str, Any] = {}
-
-    def check_price(self) -> None:
-        """Where a limit is set: that there is a price at all, before the input is read.
-
-        Raises:
-            RequestError: There is none.
-        """
-        if self._request.max_cost_usd is not None:
-            try:
-                self._prices.for_model(self._request.model_id)
-            except UnknownPriceError as error:
-                check_cost(self._request.max_cost_usd, None, str(error))
-
-    def check(self, table: "IngestedTable", processor: BaseProcessor) -> None:
-        """Estimate, and compare with the request's limit.
-
-        Raises:
-            RequestError: It may cost more than `max_cost_usd`, or nobody can tell.
-            ConfigurationError: The price table cannot be read.
-        """
-        estimate, why = None, ""
-        try:
-            estimate = estimate_cost(table, processor, self._request.model_id, self._prices, self._minimum_records)
-        except UnknownPriceError as error:
-            why = str(error)
-        if self._request.max_cost_usd is not None:
-            check_cost(self._request.max_cost_usd, estimate, why)
-        bound = max_output_tokens(processor, table.records_to_send)
-        self.metadata = {
-            "max_output_tokens": "no bound: max_tokens is not set" if bound is None else bound,
-            **estimate_metadata(estimate, why),
-        }
+    return bound if isinstance(bound, int) else None
 
 
 def used_tokens(total: PartSummary) -> dict[str, int]:
@@ -160,33 +149,25 @@ def cost_metadata(total: PartSummary, model_id: str, prices: Prices) -> dict[str
 
     Never raises for prices: the table is there, whatever is known of its cost.
     """
-    try:
-        found, about = prices.for_model(model_id)
-    except BatchError as error:
-        return {"cost": f"not known: {error}"}
-    used = {
+    used: dict[Literal["batch", "on_demand"], tuple[int, int]] = {
         "batch": (total.batch_input_tokens, total.batch_output_tokens),
         "on_demand": (total.on_demand_input_tokens, total.on_demand_output_tokens),
     }
-    metadata: dict[str, Any] = {"prices": about}
+    metadata: dict[str, Any] = {}
     cost = 0.0
-    for kind, tokens in used.items():
-        if not any(tokens):
-            continue
-        try:
-            part = _price(found, kind, model_id).cost(*tokens)
-        except UnknownPriceError as error:
-            return metadata | {"cost": f"not known: {error}"}
-        metadata[f"{kind}_cost_usd"] = _rounded(part)
-        cost += part
+    try:
+        found = prices.quote(model_id, base_model_id(model_id))
+        if found.unknown:
+            raise UnknownPriceError(found.unknown)
+        metadata["prices"] = found.about
+        for kind, tokens in used.items():
+            if any(tokens):
+                part = found.price(kind).cost(*tokens)
+                metadata[f"{kind}_cost_usd"] = _rounded(part)
+                cost += part
+    except BatchError as error:
+        return metadata | {"cost": f"not known: {error}"}
     return metadata | {"cost_usd": _rounded(cost)}
-
-
-def _price(found: ModelPrices, kind: str, model_id: str) -> Price:
-    price: Price | None = getattr(found, kind)
-    if price is None:
-        raise UnknownPriceError(f"the price table has no {kind} price for {model_id}")
-    return price
 
 
 def _rounded(usd: float) -> float:

@@ -3,9 +3,10 @@
 Nothing here has a price of its own. Without a table costs are not known, and say so.
 """
 
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import dagster as dg
 import msgspec
@@ -42,6 +43,36 @@ class ModelPrices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     on_demand: Price | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class PriceQuote:
+    """What the price table says of one model, looked up once.
+
+    Attributes:
+        model_id: The model, as it was asked for.
+        prices: Its prices; none of them where the model or the table is not known.
+        about: Whose prices these are, and how old; empty where there are none.
+        unknown: Why the model has no prices; empty where it has.
+    """
+
+    model_id: str
+    prices: ModelPrices
+    about: str = ""
+    unknown: str = ""
+
+    def price(self, kind: Literal["batch", "on_demand"]) -> Price:
+        """One of the model's prices.
+
+        Raises:
+            UnknownPriceError: The table does not have it.
+        """
+        if self.unknown:
+            raise UnknownPriceError(self.unknown)
+        price: Price | None = getattr(self.prices, kind)
+        if price is None:
+            raise UnknownPriceError(f"the price table has no {kind} price for {self.model_id}")
+        return price
+
+
 class PriceTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The price file.
 
@@ -58,9 +89,9 @@ class PriceTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     models: dict[str, ModelPrices]
     batch_share_of_on_demand: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
 
-    def find(self, model_id: str) -> ModelPrices | None:
-        """The prices of a model: under the id as it was given, else under its base model id."""
-        found = self.models.get(model_id, self.models.get(base_model_id(model_id)))
+    def find(self, *ids: str) -> ModelPrices | None:
+        """The prices of a model: under the first of its ids that the table has."""
+        found = next((self.models[name] for name in ids if name in self.models), None)
         share = self.batch_share_of_on_demand
         if found is None or found.batch is not None or found.on_demand is None or share is None:
             return found
@@ -98,6 +129,26 @@ class Prices(dg.ConfigurableResource):  # type: ignore[type-arg]
         except msgspec.DecodeError as error:
             raise ConfigurationError(f"The price table {self.path} does not fit: {error}") from error
 
+    def quote(self, model_id: str, base_id: str) -> PriceQuote:
+        """The prices of a model, or why there are none.
+
+        Args:
+            model_id: As the request has it; an inference profile may have a price of its own.
+            base_id: Its base model id, see `registry.base_model_id`.
+
+        Raises:
+            ConfigurationError: See `table`.
+        """
+        table = self.table()
+        found = table.find(model_id, base_id) if table is not None else None
+        if table is None:
+            unknown = f"no price table is configured: set {PRICES_VARIABLE} to a JSON file"
+        elif found is None:
+            unknown = f"the price table {self.path} has no price for {base_id}: add the model to it"
+        else:
+            return PriceQuote(model_id, found, about=table.describe())
+        return PriceQuote(model_id, ModelPrices(), unknown=unknown)
+
     def for_model(self, model_id: str) -> tuple[ModelPrices, str]:
         """The prices of a model, and a line about the table they are from.
 
@@ -105,12 +156,7 @@ class Prices(dg.ConfigurableResource):  # type: ignore[type-arg]
             UnknownPriceError: No table is configured, or it lacks the model.
             ConfigurationError: See `table`.
         """
-        table = self.table()
-        if table is None:
-            raise UnknownPriceError(f"no price table is configured: set {PRICES_VARIABLE} to a JSON file")
-        found = table.find(model_id)
-        if found is None:
-            raise UnknownPriceError(
-                f"the price table {self.path} has no price for {base_model_id(model_id)}: add the model to it"
-            )
-        return found, table.describe()
+        found = self.quote(model_id, base_model_id(model_id))
+        if found.unknown:
+            raise UnknownPriceError(found.unknown)
+        return found.prices, found.about

@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from bedrock_batch_assets.cost.forecast import estimated_tokens
 from bedrock_batch_assets.errors import RequestError
 from bedrock_batch_assets.ingest.chunk_plan import ChunkLimits, ChunkRange, RowSizes, plan_chunks, rows_for_jobs
 from bedrock_batch_assets.ingest.row_digest import digest_ranges, digest_texts
@@ -17,7 +18,6 @@ from bedrock_batch_assets.parquet.files import TableWriter, read_rows
 from bedrock_batch_assets.records.prefetch import map_prefetched
 from bedrock_batch_assets.records.preview import preview_rows
 from bedrock_batch_assets.records.record_file import Renderer, render_prefetched
-from bedrock_batch_assets.request import BatchRequest
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,12 +26,28 @@ if TYPE_CHECKING:
     from bedrock_batch_assets.records.rendering import RenderedRecords
 
 TABLE_FILE = "input.parquet"
-# English text has about 4 characters a token (a common rule of thumb of the model providers); it is a first guess of
-# cost for a person, nothing is decided by it. Bytes of JSON count slightly more than characters of prompt.
-_BYTES_PER_TOKEN = 4
 _PREVIEW_ROWS = 5
 # Renders so many rows at a time, of whatever the source gives.
 _BATCH_ROWS = 4_096
+
+
+class BatchLimits(Protocol):
+    """How much of its table a batch takes, and into how many jobs: what `BatchRequest` says of it."""
+
+    @property
+    def records_per_job(self) -> int:
+        """Records per job at most."""
+        ...
+
+    @property
+    def records_total(self) -> int | None:
+        """Rows to use at most; None for all."""
+        ...
+
+    @property
+    def max_num_jobs(self) -> int | None:
+        """Jobs at most; None for as many as the rows need."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +98,7 @@ class IngestedTable:
 
 
 def ingest(
-    request: BatchRequest,
+    request: BatchLimits,
     *,
     source: Source,
     renderer: Renderer,
@@ -171,11 +187,6 @@ def _digests(path: Path, schema: pa.Schema, ranges: Sequence[ChunkRange]) -> Ite
 
     stretches = [ranges[start : start + length] for start in range(0, len(ranges), length)]
     return itertools.chain.from_iterable(map_prefetched(digests, stretches))
-
-
-def estimated_tokens(rendered_bytes: int) -> int:
-    """A rough guess of the tokens in so many bytes of records."""
-    return -(-rendered_bytes // _BYTES_PER_TOKEN)
 
 
 class _Reading:

@@ -4,9 +4,9 @@
 checks them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bedrock_batch_assets.internals.private_parts import PrivateParts
 
@@ -64,6 +64,12 @@ def load_service_models(services: Iterable[str]) -> None:
                 loader.load_service_model(service, kind)
     except (ImportError, AttributeError, TypeError, DataNotFoundError) as error:
         PRIVATE_PARTS.say_once("service descriptions", error)
+
+
+def service_description(service: str) -> Mapping[str, Any]:
+    """What botocore knows of a service, as in its `service-2.json`: `operations`, and `shapes` with their limits."""
+    description: Mapping[str, Any] = _loader(None).load_service_model(service, "service-2")
+    return description
 
 
 @cache

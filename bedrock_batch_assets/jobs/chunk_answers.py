@@ -5,7 +5,7 @@ waves before it. So a process that takes over from a dead one, at any point, rep
 twice.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,27 +16,27 @@ from bedrock_batch_assets.jobs.on_demand import OnDemand, OnDemandPass
 from bedrock_batch_assets.jobs.ownership import JobOrder, find_or_create
 from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
 from bedrock_batch_assets.jobs.state import JobState
+from bedrock_batch_assets.jobs.waves import Wave, find_waves, has_answers
 from bedrock_batch_assets.storage.manifests import ChunkManifest, JobOutput
-from bedrock_batch_assets.storage.resource import BatchStorage, NotMaterializedError
+from bedrock_batch_assets.storage.resource import BatchStorage
 
 if TYPE_CHECKING:
     from bedrock_batch_assets.processors.base import BaseProcessor
-    from bedrock_batch_assets.storage.objects import ObjectStore
-
-ON_DEMAND_STATUS = "OnDemand"
-# A Failed job has processed nothing: the service fails it at validation.
-_HARVESTABLE = frozenset({"Completed", "PartiallyCompleted", "Stopped", "Expired", ON_DEMAND_STATUS})
-# A stopped job was cut short by a person, who may ask again; it does not use up a repair wave.
-_USES_A_WAVE = _HARVESTABLE - {"Stopped"}
 
 
 @dataclass(frozen=True, slots=True)
-class Wave:
-    """One attempt at some records of the chunk: a job, or an on-demand pass that is over."""
+class _NextWave:
+    """What is to be asked for now.
+
+    Attributes:
+        number: Of the wave.
+        count: Its records.
+        lines: The records, to be emptied before a wait; None for all of the chunk, which nobody has read.
+    """
 
     number: int
-    output: JobOutput
-    finished: bool
+    count: int
+    lines: list[bytes] | None
 
 
 @dataclass(frozen=True)
@@ -73,29 +73,23 @@ class ChunkAnswers:
         while True:
             waves = self.past_waves()
             if waves and not waves[-1].finished:
-                stopping = waves[-1].output.status == "Stopping"
-                state = self._own(waves[-1])
-                # One that was stopping when it was found was stopped before this run was asked for: go on after it.
-                if state.status == "Stopped" and not stopping:
-                    return [wave.output for wave in self.past_waves() if wave.output.status in _HARVESTABLE]
-                continue
-            outputs = [wave.output for wave in waves if wave.output.status in _HARVESTABLE]
-            # Nothing has come back: all records go into a job as they are, unread. The run is to wait in little memory.
-            is_first_job = not outputs and self.records.records >= self.jobs.minimum_records
-            left = [] if is_first_job else self._unanswered(outputs)
-            count = self.records.records if is_first_job else len(left)
-            used = sum(wave.output.status in _USES_A_WAVE for wave in waves)
-            if not count or used > self.jobs.repair_waves:
-                return outputs
-            number = waves[-1].number + 1 if waves else self.first_wave
-            if outputs:
-                self.log(f"{count} of {self.records.records} records have no answer yet; wave {number} asks again.")
-            if count < self.jobs.minimum_records:
-                self._ask_on_demand(number, left)
-                continue
-            state = self._ask_job(number, left, everything=count == self.records.records)
-            if state.status == "Stopped":
-                return [wave.output for wave in self.past_waves() if wave.output.status in _HARVESTABLE]
+                was_stopped = self._wait_for_last(waves[-1])
+            else:
+                wave = self._next_wave(waves)
+                if wave is None:
+                    return _outputs(waves)
+                was_stopped = self._ask(wave)
+            if was_stopped:
+                # A person who stops a job is not answered with another one.
+                return _outputs(self.past_waves())
+
+    def stop(self) -> list[str]:
+        """Stop the chunk's jobs that go on, and return their ARNs.
+
+        They are looked up and not remembered: whoever interrupts may do so between a Create and its answer.
+        """
+        arns = [wave.output.arn for wave in self.past_waves() if not wave.finished]
+        return [arn for arn in arns if arn is not None and self.jobs.stop(arn)]
 
     @property
     def family(self) -> str:
@@ -104,36 +98,13 @@ class ChunkAnswers:
 
     def past_waves(self) -> list[Wave]:
         """The waves that the service and the bucket know of, first to last; only the last can be unfinished."""
-        name = self._name(0)
-        waves = [
-            Wave(found.wave, job_output(state), state.finished) for found, state in self.jobs.find_family(name).items()
-        ]
-        prefix = self.storage.layout.on_demand_prefix(name.chunk, name.digest)
-        for info in self.storage.objects.list(prefix):
-            number = int(info.key.removeprefix(prefix).partition("/")[0])
-            waves.append(self._on_demand_wave(number))
-        known = {wave.number for wave in waves}
-        waves += [wave for wave in self._noted_waves() if wave.number not in known]
-        return sorted((wave for wave in waves if wave.number >= self.first_wave), key=lambda wave: wave.number)
+        waves = find_waves(self._name(0), self.jobs, self.storage)
+        return [wave for wave in waves if wave.number >= self.first_wave]
 
-    def _noted_waves(self) -> Iterator[Wave]:
-        """The waves of this content that its last collection noted.
-
-        Nothing says for how long Bedrock lists a job: one that it has forgotten is not to be paid for again.
-        """
-        try:
-            noted = self.storage.outputs_manifest(self.records.chunk)
-        except NotMaterializedError:
-            return
-        for output in noted.outputs:
-            name = JobName.parse(output.name)
-            if name is not None and name.family == self.family:
-                yield Wave(name.wave, output, finished=True)
-
-    def last_state(self, outputs: list[JobOutput], waited_for: JobState | None) -> JobState | None:
+    def last_state(self, outputs: Sequence[JobOutput], waited_for: JobState | None) -> JobState | None:
         """What the service says of the last of `outputs`; None if it is no job's.
 
-        Looked up in the list, where this process did not wait for it: Get may not know a young job yet that List does.
+        Looked up in the list if this process did not wait for it: Get may not know a young job yet that List does.
         """
         if not outputs or outputs[-1].arn is None:
             return None
@@ -142,19 +113,47 @@ class ChunkAnswers:
             return waited_for
         return next((state for state in self.jobs.find_family(self._name(0)).values() if state.arn == arn), None)
 
-    def _own(self, wave: Wave) -> JobState:
+    def _wait_for_last(self, wave: Wave) -> bool:
+        """Wait for a job that goes on. Returns whether a person stopped it meanwhile."""
         assert wave.output.arn is not None
         self.log(f"Attached to job {wave.output.name}: {wave.output.arn}")
-        return self._outcome(wave.output.arn)
+        state = self._outcome(wave.output.arn)
+        # One that was stopping when it was found was stopped before this run was asked for: go on after it.
+        return state.status == "Stopped" and wave.output.status != "Stopping"
 
-    def _ask_job(self, number: int, left: list[bytes], *, everything: bool) -> JobState:
-        name = self._name(number)
+    def _next_wave(self, waves: Sequence[Wave]) -> _NextWave | None:
+        """The wave that follows finished ones; None if no record is left, or if there were waves enough."""
+        if sum(wave.uses_a_repair for wave in waves) > self.jobs.repair_waves:
+            return None
+        number = waves[-1].number + 1 if waves else self.first_wave
+        outputs = _outputs(waves)
+        if not outputs and self.records.records >= self.jobs.minimum_records:
+            # Nothing has come back: all records go into a job as they are, unread, and the run waits in little memory.
+            return _NextWave(number, self.records.records, lines=None)
+        lines = self._unanswered(outputs)
+        if lines and outputs:
+            total = self.records.records
+            self.log(f"{len(lines)} of {total} records have no answer yet; wave {number} asks again.")
+        return _NextWave(number, len(lines), lines) if lines else None
+
+    def _ask(self, wave: _NextWave) -> bool:
+        """Ask for a wave's records, and wait. Returns whether a person stopped its job meanwhile."""
+        if wave.lines is not None and wave.count < self.jobs.minimum_records:
+            self._ask_on_demand(wave.number, wave.lines)
+            return False
+        return self._ask_job(wave).status == "Stopped"
+
+    def _ask_job(self, wave: _NextWave) -> JobState:
+        name = self._name(wave.number)
         layout = self.storage.layout
-        folder = layout.job_folder(name.chunk, name.digest, 0 if everything else number)
-        if not everything:
-            key = layout.job_records(name.chunk, name.digest, number)
-            self.storage.objects.put_bytes(key, b"".join(left), content_type="application/jsonl")
-        left.clear()
+        # All of the chunk's records are there as a job's input, whichever wave asks for them.
+        is_everything = wave.count == self.records.records
+        folder = layout.job_folder(name.chunk, name.digest, 0 if is_everything else wave.number)
+        if wave.lines is not None:
+            if not is_everything:
+                key = layout.job_records(name.chunk, name.digest, wave.number)
+                self.storage.objects.put_bytes(key, b"".join(wave.lines), content_type="application/jsonl")
+            wave.lines.clear()
         order = JobOrder(
             name=name,
             model_id=self.model_id,
@@ -168,18 +167,18 @@ class ChunkAnswers:
 
     def _outcome(self, arn: str) -> JobState:
         state = self.wait(arn)
-        if state.status not in _HARVESTABLE:
+        if not has_answers(state.status):
             raise BatchError(f"Job {state.name} ended as {state.describe()} ({arn})")
         return state
 
-    def _ask_on_demand(self, number: int, left: list[bytes]) -> None:
+    def _ask_on_demand(self, number: int, lines: list[bytes]) -> None:
         name = self._name(number)
         layout = self.storage.layout
         self.log(
-            f"{len(left)} records are fewer than the {self.jobs.minimum_records} that a job needs: asking on demand, "
+            f"{len(lines)} records are fewer than the {self.jobs.minimum_records} that a job needs: asking on demand, "
             "at the on-demand price."
         )
-        tenth = max(1, len(left) // 10)
+        tenth = max(1, len(lines) // 10)
         OnDemandPass(
             service=self.on_demand,
             objects=self.storage.objects,
@@ -188,9 +187,10 @@ class ChunkAnswers:
             folder=layout.on_demand_claims(name.chunk, name.digest, number),
             output_key=layout.on_demand_outputs(name.chunk, name.digest, number),
             clock=self.clock,
-        ).run(left, lambda done, total: self.log(f"{done} of {total} records answered") if done % tenth == 0 else None)
+        ).run(lines, lambda done, total: self.log(f"{done} of {total} records answered") if done % tenth == 0 else None)
 
-    def _unanswered(self, outputs: list[JobOutput]) -> list[bytes]:
+    def _unanswered(self, outputs: Sequence[JobOutput]) -> list[bytes]:
+        """The records that no output has settled, as lines."""
         from bedrock_batch_assets.records.answered_records import records_without, settled_rows
 
         settled: set[int] = set()
@@ -202,48 +202,10 @@ class ChunkAnswers:
         assert self.records.key is not None
         return records_without(self.storage.objects.blocks(self.records.key), settled)
 
-    def _on_demand_wave(self, number: int) -> Wave:
-        name = self._name(number)
-        key = self.storage.layout.on_demand_outputs(name.chunk, name.digest, number)
-        prefix = self.storage.uri(key.rpartition("/")[0] + "/")
-        return Wave(number, JobOutput(name=str(name), prefix=prefix, status=ON_DEMAND_STATUS), finished=True)
-
     def _name(self, number: int) -> JobName:
         return JobName(self.records.chunk, self.records.digest, number)
 
 
-def job_output(state: JobState) -> JobOutput:
-    """A job as the chunk's manifest of outputs names it."""
-    return JobOutput(
-        name=state.name, prefix=state.output_prefix, status=state.status, arn=state.arn, message=state.message
-    )
-
-
-def first_wave(
-    storage: BatchStorage, records: ChunkManifest, waves: Callable[[], list[Wave]], payer: str | None
-) -> int:
-    """The wave that the chunk's answers begin with: 0, unless somebody chose to pay for them again.
-
-    Args:
-        storage: The bucket; it remembers who chose.
-        records: The chunk's content.
-        waves: All waves so far, asked for only where a new choice is to be remembered.
-        payer: The run that is told to pay again, by the id that its retries share; None where it is not told to.
-    """
-    key = storage.layout.resubmissions(records.chunk, records.digest)
-    known: dict[str, int] = _read_json(storage.objects, key)
-    if payer is not None and payer not in known:
-        past = waves()
-        known[payer] = past[-1].number + 1 if past else 0
-        storage.objects.put_json(key, known)
-    return max(known.values(), default=0)
-
-
-def _read_json(objects: "ObjectStore", key: str) -> dict[str, int]:
-    from bedrock_batch_assets.storage.objects import ObjectNotFoundError
-
-    try:
-        found: dict[str, int] = objects.get_json(key)
-    except ObjectNotFoundError:
-        return {}
-    return found
+def _outputs(waves: Sequence[Wave]) -> list[JobOutput]:
+    """Where the answers of some waves are."""
+    return [wave.output for wave in waves if has_answers(wave.output.status)]

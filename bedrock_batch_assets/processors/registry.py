@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, get_args
 
 import dagster as dg
@@ -13,7 +14,7 @@ from bedrock_batch_assets.processors.converse import ConverseProcessor
 from bedrock_batch_assets.processors.titan_text_embeddings_v2 import TitanTextEmbeddingsV2Processor
 
 # Geographies of cross-region inference profiles (Amazon Bedrock User Guide, supported inference profiles).
-_REGION_PREFIX = re.compile(r"(?:us|us-gov|us-iso[a-z]?|eu|eu-isoe|apac|global|jp|au|ca|sa|uk|in|me|mx|af|il|kr)\.")
+_REGION_PREFIX = re.compile(r"^(?:us|us-gov|us-iso[a-z]?|eu|eu-isoe|apac|global|jp|au|ca|sa|uk|in|me|mx|af|il|kr)\.")
 # `amazon.nova-lite-v1:0:300k`: the variant with a context of that length.
 _CONTEXT_SUFFIX = re.compile(r"(?<=:\d):[A-Za-z0-9]+$")
 # Their last part is an arbitrary id, which says nothing about the model.
@@ -31,6 +32,13 @@ _NOT_BATCHED = re.compile(
     r"|anthropic\.claude-(v2|instant|opus-4-[78]|sonnet-5|fable).*"
     r"|deepseek\.r1.*|openai\.gpt-5.*|moonshot(ai)?\.kimi-k3.*"
 )
+# Families that no cross-region inference profile leads to, so that a region prefix on their ids is a mistake (the same
+# page, columns "single-region" and "cross-region inference profile"). Consulted only if no processor is named.
+_WITHOUT_PROFILE = re.compile(
+    r"(deepseek\.v3|qwen\.|openai\.gpt-oss|google\.gemma|zai\.glm|moonshot(ai)?\.kimi|minimax\.|nvidia\.nemotron).*"
+    r"|mistral\.(mistral-(large|small)|ministral|magistral|devstral|voxtral).*"
+    r"|amazon\.titan-embed-text-v2.*"
+)
 
 
 def base_model_id(model_id: str) -> str:
@@ -38,8 +46,27 @@ def base_model_id(model_id: str) -> str:
 
     `arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.amazon.nova-lite-v1:0` is `amazon.nova-lite-v1:0`.
     """
-    name = model_id.strip().rsplit("/", 1)[-1]
-    return _CONTEXT_SUFFIX.sub("", _REGION_PREFIX.sub("", name, count=1) if _REGION_PREFIX.match(name) else name)
+    return _CONTEXT_SUFFIX.sub("", _REGION_PREFIX.sub("", _model_name(model_id), count=1))
+
+
+def _model_name(model_id: str) -> str:
+    """The id without what makes it an ARN."""
+    return model_id.strip().rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenProcessor:
+    """What a model id leads to.
+
+    Attributes:
+        name: The field of `Processors`.
+        base_model_id: See `base_model_id`.
+        processor: With a batch's parameters.
+    """
+
+    name: str
+    base_model_id: str
+    processor: BaseProcessor
 
 
 class Processors(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -72,9 +99,9 @@ class Processors(dg.ConfigurableResource):  # type: ignore[type-arg]
         values = {name: getattr(self, name) for name in type(self).model_fields}
         return {name: value for name, value in values.items() if isinstance(value, BaseProcessor)}
 
-    def for_model_id(
+    def choose(
         self, model_id: str, name: str | None = None, parameters: Mapping[str, Any] | None = None
-    ) -> BaseProcessor:
+    ) -> ChosenProcessor:
         """The processor for a model, with a batch's parameters.
 
         Args:
@@ -87,36 +114,42 @@ class Processors(dg.ConfigurableResource):  # type: ignore[type-arg]
                 processor or the model.
         """
         base_id = base_model_id(model_id)
-        processor = self._named(name) if name else self._matching(model_id, base_id)
+        name, processor = self._named(name) if name else self._matching(model_id, base_id)
         processor = processor.with_parameters(parameters or {}).for_model(base_id)
         processor.check_model(base_id)
-        return processor
+        return ChosenProcessor(name, base_id, processor)
+
+    def for_model_id(
+        self, model_id: str, name: str | None = None, parameters: Mapping[str, Any] | None = None
+    ) -> BaseProcessor:
+        """The processor that `choose` finds, alone."""
+        return self.choose(model_id, name, parameters).processor
 
     def name_for(self, model_id: str, name: str | None = None) -> str:
-        """The field name of the processor that `for_model_id` takes.
+        """The field name of the processor that `choose` takes, with no parameters checked.
 
         Raises:
             RequestError: No processor takes the model, or `name` is no processor.
         """
-        chosen = self._named(name) if name else self._matching(model_id, base_model_id(model_id))
-        return next(key for key, value in self.by_name().items() if value is chosen)
+        return (self._named(name) if name else self._matching(model_id, base_model_id(model_id)))[0]
 
-    def _named(self, name: str) -> BaseProcessor:
+    def _named(self, name: str) -> tuple[str, BaseProcessor]:
         processors = self.by_name()
         if name not in processors:
             raise RequestError(f"processor {name!r} is unknown. Use one of: {', '.join(processors)}.")
-        return processors[name]
+        return name, processors[name]
 
-    def _matching(self, model_id: str, base_id: str) -> BaseProcessor:
+    def _matching(self, model_id: str, base_id: str) -> tuple[str, BaseProcessor]:
         processors = self.by_name()
         names = ", ".join(processors)
         if _OPAQUE_ARN.fullmatch(model_id.strip()):
             raise RequestError(
                 f"The model id {model_id!r} does not tell the model family: set processor to one of: {names}."
             )
-        for processor in reversed(processors.values()):
+        for name, processor in reversed(processors.items()):
             if any(pattern.fullmatch(base_id) for pattern in processor.model_ids):
-                return processor
+                _check_region_prefix(model_id, base_id, names)
+                return name, processor
         if _NOT_BATCHED.fullmatch(base_id):
             raise RequestError(
                 f"Amazon Bedrock does not offer {base_id!r} for batch inference: choose another model. (If it does "
@@ -127,4 +160,17 @@ class Processors(dg.ConfigurableResource):  # type: ignore[type-arg]
             "They take Anthropic Claude (anthropic), Amazon Titan Text Embeddings V2 (titan_text_embeddings_v2), and "
             "Amazon Nova, Llama, Mistral, DeepSeek, Qwen, gpt-oss, Gemma, GLM, Kimi, MiniMax, Nemotron and Palmyra "
             "(converse)."
+        )
+
+
+def _check_region_prefix(model_id: str, base_id: str, names: str) -> None:
+    """Refuse a region prefix on a model that no inference profile leads to.
+
+    Raises:
+        RequestError: Bedrock does not know the id, and would say so after the input has been read and stored.
+    """
+    if _WITHOUT_PROFILE.fullmatch(base_id) and _REGION_PREFIX.match(_model_name(model_id)):
+        raise RequestError(
+            f"Amazon Bedrock has no cross-region inference profile for {base_id!r}, so model_id {model_id!r} leads "
+            f"nowhere: set it to {base_id!r}. (If it has one by now, set processor to one of: {names}.)"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 from bedrock_batch_assets.errors import RequestError
-from bedrock_batch_assets.prompt_templates import value_to_text
+from bedrock_batch_assets.prompt_templates import literal_hint, value_to_text
 from bedrock_batch_assets.records.string_columns import ColumnTooLargeError, narrowed, strings_of
 
 
@@ -24,7 +24,7 @@ def check_column(schema: pa.Schema, column: str, reader: str) -> None:
     if not indices:
         raise RequestError(
             f"{reader} needs the column {column!r}, which the input does not have. Its columns are: "
-            f"{', '.join(repr(name) for name in schema.names) or 'none'}."
+            f"{', '.join(repr(name) for name in schema.names) or 'none'}.{literal_hint(column)}"
         )
     if len(indices) > 1:
         raise RequestError(f"The input has {len(indices)} columns called {column!r}: rename all but one.")

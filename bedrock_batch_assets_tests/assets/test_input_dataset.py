@@ -121,3 +121,33 @@ def test_a_name_that_leaves_its_folder_is_refused(bench: Bench, key: str) -> Non
     refused = bench.input(key, s3_uri=uri, **REQUEST)
     assert "cannot be used" in str(refused.failure_data_for_node("input_dataset"))
     assert [info.key for info in bench.storage.objects.list()] == before
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"model_id": f"bedrock/{HAIKU}"}, f"set it to '{HAIKU}'"),
+        ({"model_id": f"{HAIKU} "}, f"set it to '{HAIKU}'"),
+        ({"model_id": "us.deepseek.v3.2"}, "set it to 'deepseek.v3.2'"),
+        ({"model_id": "us.qwen.qwen3-32b-v1:0"}, "set it to 'qwen.qwen3-32b-v1:0'"),
+        (
+            {
+                "model_id": "arn:aws:bedrock:us-east-1:123456789012:provisioned-model/abcdefghijkl",
+                "processor": "converse",
+            },
+            "Provisioned Throughput",
+        ),
+        ({"prompt_id": "with_json"}, "double the braces"),
+    ],
+)
+def test_a_request_that_the_service_would_refuse_costs_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], words: str
+) -> None:
+    """The error comes before the input is read: no chunk is made, and AWS is not called at all."""
+    monkeypatch.setitem(prompt_templates.prompt_id_to_template, "with_json", 'Answer {"a.b": 1} about {topic}')
+    uri = bench.put_csv("t.csv", ["topic"], ROWS)
+    before = bench.aws.calls()
+    refused = bench.input("jokes", s3_uri=uri, **REQUEST | change)
+    assert words in str(refused.failure_data_for_node("input_dataset"))
+    assert bench.chunks("jokes") == []
+    assert bench.aws.calls() == before

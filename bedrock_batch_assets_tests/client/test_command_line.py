@@ -10,7 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bedrock_batch_assets.client.batch_status import BatchState, BatchStatus
-from bedrock_batch_assets.client.batches import Batches, BatchFailedError, Cancellation
+from bedrock_batch_assets.client.batches import Batches, BatchFailedError
+from bedrock_batch_assets.client.cancellation import Cancellation
 from bedrock_batch_assets.client.command_line import cli
 from bedrock_batch_assets.client.deletion import Deletion, StoredData
 from bedrock_batch_assets.client.webserver import UnreachableError

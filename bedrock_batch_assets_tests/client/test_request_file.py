@@ -58,6 +58,7 @@ def test_every_field_reaches_the_config() -> None:
     [
         ({"max_token": 3, "colour": "red"}, "colour, max_token"),
         ({"job_name_prefix": None}, "job_name_prefix"),
+        ({"model_id": " amazon.nova-lite-v1:0"}, "model_id"),
         ({"job_name_prefix": "a_b"}, "'a_b'"),
         ({"job_name_prefix": "x" * 41}, "41 characters"),
         ({"dataset_id": "a/b"}, "s3_uri and dataset_id"),

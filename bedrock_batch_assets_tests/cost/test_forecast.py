@@ -96,6 +96,9 @@ def test_a_limit_that_nobody_can_check_is_refused(bench: Bench) -> None:
     assert "amazon.nova-pro-v1:0" in refusal(bench.input("jokes", **request, model_id="amazon.nova-pro-v1:0"))
     bench.prices = Prices()
     assert "BEDROCK_BATCH_PRICES" in refusal(bench.input("jokes", **request, model_id=HAIKU))
+    # Without a price the input is not even looked for.
+    request["s3_uri"] = "s3://data/missing.csv"
+    assert "BEDROCK_BATCH_PRICES" in refusal(bench.input("jokes", **request, model_id=HAIKU))
 
 
 def test_the_table_tells_what_batch_and_on_demand_tokens_cost(bench: Bench) -> None:

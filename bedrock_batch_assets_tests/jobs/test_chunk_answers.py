@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from bedrock_batch_assets.errors import BatchError, ConfigurationError
-from bedrock_batch_assets.jobs.chunk_answers import ChunkAnswers, first_wave
+from bedrock_batch_assets.jobs.chunk_answers import ChunkAnswers
 from bedrock_batch_assets.jobs.clock import Clock
 from bedrock_batch_assets.jobs.naming import JobName, content_digest
 from bedrock_batch_assets.jobs.on_demand import OnDemand
 from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
+from bedrock_batch_assets.jobs.resubmissions import first_wave
 from bedrock_batch_assets.jobs.state import JobState
 from bedrock_batch_assets.jobs.waiting import wait_until_finished
 from bedrock_batch_assets.processors.anthropic import AnthropicProcessor
@@ -100,6 +101,27 @@ def test_what_a_job_cut_short_has_answered_is_kept(local_aws: LocalAws, status: 
     assert [output.status for output in outputs] == [status, "Completed"]
     assert len(chunk.billed()) == len(set(chunk.billed())) == 250
     assert chunk.names() == ["", "-w1"]
+
+
+def test_records_are_not_held_while_their_job_is_waited_for(
+    local_aws: LocalAws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run waits for hours: the records that a repair wave has sent are out of its memory by then."""
+    chunk = Chunk(local_aws, 250)
+    local_aws.put_settings({"job_endings": [{"status": "Expired", "count": 1, "processed_share": 0.5}]})
+    read: list[list[bytes]] = []
+    unanswered = ChunkAnswers._unanswered
+
+    def watched(self: ChunkAnswers, outputs: Any) -> list[bytes]:
+        read.append(unanswered(self, outputs))
+        return read[-1]
+
+    monkeypatch.setattr(ChunkAnswers, "_unanswered", watched)
+    held: list[int] = []
+    chunk.answers(on_wait=lambda _: held.append(sum(len(lines) for lines in read))).collect()
+    assert chunk.names() == ["", "-w1"]
+    assert read
+    assert held == [0, 0]
 
 
 def test_a_person_who_stops_a_job_is_not_answered_with_another(local_aws: LocalAws) -> None:

@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 
 from bedrock_batch_assets.errors import RequestError
+from bedrock_batch_assets.local_aws.models_table import models
 from bedrock_batch_assets.processors.anthropic import AnthropicProcessor
 from bedrock_batch_assets.processors.base import BaseProcessor, ModelAnswer
 from bedrock_batch_assets.processors.registry import Processors, base_model_id
@@ -111,6 +112,40 @@ def test_models_outside_batch_inference_are_refused_as_such(model_id: str) -> No
     with pytest.raises(RequestError, match="does not offer") as error:
         Processors().for_model_id(model_id)
     assert base_model_id(model_id) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "model_id",
+    [
+        "us.deepseek.v3-v1:0",
+        "global.qwen.qwen3-32b-v1:0",
+        "eu.mistral.mistral-large-3-675b-instruct",
+        "us.openai.gpt-oss-120b-1:0",
+        "us.amazon.titan-embed-text-v2:0",
+        ACCOUNT_ARN + "inference-profile/us.deepseek.v3.2",
+    ],
+)
+def test_a_region_prefix_on_a_model_without_profiles_is_refused(model_id: str) -> None:
+    """The message gives the id without it; whoever knows better names the processor."""
+    with pytest.raises(RequestError, match="no cross-region inference profile") as error:
+        Processors().for_model_id(model_id)
+    meant = base_model_id(model_id)
+    assert f"set it to {meant!r}" in str(error.value)
+    name = Processors().name_for(meant)
+    assert Processors().name_for(model_id, name) == name
+
+
+def test_the_catalogue_agrees_on_which_models_have_profiles() -> None:
+    """Every model that profiles lead to is taken with their prefix, and every other one without a prefix alone."""
+    for model in models().values():
+        if model.batch and model.family not in {"titan-image", "nova-embed"}:
+            for prefix in ("us", "global"):
+                try:
+                    Processors().name_for(f"{prefix}.{model.id}")
+                except RequestError:
+                    assert model.access == "base", model.id
+                else:
+                    assert model.access != "base" or model.id.startswith("writer."), model.id
 
 
 def test_an_unknown_model_is_named_with_what_there_is() -> None:

@@ -1,0 +1,144 @@
+"""A chunk's part of the result table: its rows with their answers."""
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from bedrock_batch_assets.chunks.chunk import Chunk
+from bedrock_batch_assets.request import OutputFormat
+from bedrock_batch_assets.storage.manifests import JobCounts, OutputsManifest, PartSummary
+from bedrock_batch_assets.storage.resource import BatchStorage
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from bedrock_batch_assets.parquet.files import EncodedRows
+    from bedrock_batch_assets.records.joining import OutputJoin
+
+# Of the chunk's rows, in memory before their answers are: as much as this, and what is read at a time, which may be a
+# row group.
+_READ_AHEAD_BYTES = 8 << 20
+
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True, slots=True)
+class JoinedChunk:
+    """The account of a part that is stored, and its first rows."""
+
+    summary: PartSummary
+    head: list[dict[str, Any]]
+
+
+def join_chunk(chunk: Chunk, outputs: OutputsManifest, key: str, *, head_rows: int) -> JoinedChunk:
+    """Join the answers to the chunk's rows, every one, and store the part.
+
+    Args:
+        chunk: The chunk.
+        outputs: Where its answers are.
+        key: Where the part goes. Its account is stored as the object's metadata.
+        head_rows: How many of the first rows to return.
+
+    Raises:
+        RequestError: The input has a column that the join adds.
+        ConfigurationError: Access to the bucket is denied.
+    """
+    from bedrock_batch_assets.parquet.files import read_head
+    from bedrock_batch_assets.records.joining import OutputJoin
+
+    storage = chunk.storage
+    may_stay_encoded = chunk.output_format is OutputFormat.parquet
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "part"
+        with OutputJoin(chunk.renderer, chunk.first_row, chunk.row_count) as join:
+            used, footer = write_part(
+                path,
+                chunk.output_format,
+                join,
+                rows=chunk.encoded_rows() if may_stay_encoded else chunk.rows(),
+                add_outputs=lambda: _add_outputs(outputs, join, storage),
+                all_sent=_all_were_sent(chunk, outputs),
+            )
+        with path.open("rb") as file:
+            head = read_head(file, chunk.output_format, head_rows)
+        summary = PartSummary(
+            version=chunk.version, **asdict(join.summary), **used, size_bytes=path.stat().st_size, footer=footer
+        )
+        # The account travels with the part, so that the two cannot disagree.
+        storage.objects.upload_file(path, key, metadata={"summary": msgspec.json.encode(summary).decode()})
+    return JoinedChunk(summary, head)
+
+
+def write_part(
+    path: Path,
+    output_format: OutputFormat,
+    join: "OutputJoin",
+    *,
+    rows: "Iterable[EncodedRows | pa.RecordBatch]",
+    add_outputs: Callable[[], Found],
+    all_sent: bool,
+) -> tuple[Found, str | None]:
+    """Write a chunk's rows with their answers to a local file.
+
+    Args:
+        path: Of the file; overwritten.
+        output_format: Of the file. Encoded rows are for Parquet alone.
+        join: Of the chunk, with nothing added yet.
+        rows: The chunk's rows, in order; iterated in a thread of their own.
+        add_outputs: Adds all outputs to the join.
+        all_sent: Whether it is known that none of the rows was skipped.
+
+    Returns:
+        What `add_outputs` returned, and the digest of the file's footer (None for CSV).
+
+    Raises:
+        RequestError: The input has a column that the join adds.
+    """
+    from bedrock_batch_assets.parquet.files import PartFile, write_joined
+    from bedrock_batch_assets.records.prefetch import PrefetchedRows
+
+    # Rows come in while the answers are parsed, which keeps one core busy.
+    with PrefetchedRows(rows, _READ_AHEAD_BYTES) as prefetched_rows:
+        found = add_outputs()
+        with PartFile(path, output_format) as part:
+            write_joined(part, join, prefetched_rows, all_sent=all_sent)
+    return found, part.footer_digest
+
+
+def _all_were_sent(chunk: Chunk, outputs: OutputsManifest) -> bool:
+    """Whether it is known that no row was skipped when the records were rendered that the answers are of."""
+    rendered = chunk.storage.find_chunk_manifest(chunk.key)
+    # The digest is of the records alone: another input may give the same records, and skip rows besides.
+    return (
+        rendered is not None
+        and (rendered.version, rendered.digest) == (outputs.version, outputs.digest)
+        and rendered.skipped == 0
+    )
+
+
+def _add_outputs(outputs: OutputsManifest, join: "OutputJoin", storage: BatchStorage) -> dict[str, int]:
+    """Add all output files to the join. Returns the fields of `PartSummary` on what they hold and what was used."""
+    from bedrock_batch_assets.records.joining import OutputCounts
+
+    used: Counter[str] = Counter()
+    for wave, output in enumerate(outputs.outputs):
+        seen = OutputCounts()
+        for name in storage.output_files(output.prefix):
+            seen += join.add_outputs(storage.objects.blocks(name), wave)
+        counts = storage.job_counts(output)
+        if counts is None:
+            counts = JobCounts()
+        elif counts.processed_record_count is not None:
+            used["job_lines"] += seen.lines
+            used["job_records"] += counts.processed_record_count
+        kind = "on_demand" if output.arn is None else "batch"
+        # A job that was cut short may leave no manifest: then the tokens of its answers are what is known.
+        told = (counts.input_token_count, counts.output_token_count)
+        used[f"{kind}_input_tokens"] += seen.input_tokens if told[0] is None else told[0]
+        used[f"{kind}_output_tokens"] += seen.output_tokens if told[1] is None else told[1]
+    return dict(used)
