@@ -13,7 +13,7 @@ from bedrock_batch_assets.client.batch_status import (
 )
 from bedrock_batch_assets.client.cancellation import BatchEnding, Cancellation
 from bedrock_batch_assets.client.request_file import run_config
-from bedrock_batch_assets.client.webserver import Backfill, Run, UnreachableError, Webserver
+from bedrock_batch_assets.client.webserver import Backfill, DagsterRefusedError, Run, UnreachableError, Webserver
 from bedrock_batch_assets.errors import BatchError, RequestError
 from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
 from bedrock_batch_assets.jobs.state import JobState
@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 # hours costs little.
 MIN_POLL_SECONDS = 2.0
 MAX_POLL_SECONDS = 15.0
-# A webserver that is restarted is back by then.
-UNREACHABLE_GRACE_SECONDS = 120.0
+# A webserver or a code server that is replaced, a database that fails over and credentials that are renewed are back by
+# then. A batch takes hours, so a wait of minutes costs nobody anything.
+UNREACHABLE_GRACE_SECONDS = 600.0
 
 
 class BatchFailedError(BatchError):
@@ -82,7 +83,9 @@ class Batches:
 
         Raises:
             BatchFailedError: The batch failed, was cancelled, or was launched again meanwhile.
-            UnreachableError: Dagster or AWS did not answer for two minutes.
+            UnreachableError: Dagster did not answer for ten minutes.
+            DagsterRefusedError: It answered with an error for ten minutes, as without its database or its code server.
+            botocore.exceptions.ClientError: AWS did for ten minutes.
         """
         started = self._now()
         answered = started
@@ -90,8 +93,8 @@ class Batches:
             try:
                 status, run_id = self._step(batch, run_id)
                 answered = self._now()
-            except UnreachableError:
-                if self._now() - answered > UNREACHABLE_GRACE_SECONDS:
+            except Exception as error:
+                if not _may_pass(error) or self._now() - answered > UNREACHABLE_GRACE_SECONDS:
                     raise
             else:
                 yield status
@@ -171,6 +174,9 @@ class Batches:
         if run.status == "CANCELED":
             raise BatchFailedError(f"The run that reads the input was cancelled: {self.webserver.run_link(run_id)}")
         status = batch_status(self.facts(batch))
+        if status.input_run is None and status.version is not None:
+            # The input is on S3, and the run that read it has succeeded.
+            raise DagsterRefusedError(f"Dagster does not show the input of batch {batch} at the moment.")
         if status.input_run != run_id and status.state is not BatchState.reading:
             raise BatchFailedError(
                 f"Batch {batch} was launched again by run {status.input_run}, so the table of this launch is not "
@@ -212,3 +218,14 @@ class Batches:
                 if len(found) == len(wanted):
                     break
         return found
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether an error may pass by itself while a batch is followed."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    from bedrock_batch_assets.aws import is_passing
+
+    if isinstance(error, BotoCoreError | ClientError):
+        return is_passing(error)
+    return isinstance(error, UnreachableError | DagsterRefusedError)

@@ -168,11 +168,22 @@ class Webserver:
             self._location = CodeLocation(repository["location"]["name"], repository["name"])
         return self._location
 
+    def _loaded(self, data: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The asset that a document asks for.
+
+        Raises:
+            DagsterRefusedError: It is not loaded, as while the code server is replaced. "Nothing found" would be wrong.
+        """
+        node: Mapping[str, Any] = data["assetNodeOrError"]
+        if not node:
+            raise DagsterRefusedError(f"Dagster at {self.url} has not loaded the assets at the moment: try again.")
+        return node
+
     def batch_keys(self) -> list[str]:
         """The batches, oldest first."""
         self.code_location()
         data = self.query(documents.PARTITION_KEYS)
-        return list(data["assetNodeOrError"]["partitionKeys"])
+        return list(self._loaded(data)["partitionKeys"])
 
     def add_batch(self, batch: str) -> bool:
         """Add the batch's partition. False if it was there."""
@@ -187,7 +198,7 @@ class Webserver:
         """The chunk partitions of all batches."""
         self.code_location()
         data = self.query(documents.CHUNK_KEYS)
-        return list(data["assetNodeOrError"]["partitionKeys"])
+        return list(self._loaded(data)["partitionKeys"])
 
     def delete_partitions(self, kind: Literal["batches", "chunks"], keys: Sequence[str]) -> None:
         """Delete partitions; those that are not there do no harm. Their events stay in Dagster's log."""
@@ -271,7 +282,7 @@ class Webserver:
         data = self.query(
             documents.MATERIALIZATIONS, {"key": {"path": [asset]}, "partitions": list(partitions), "metadata": metadata}
         )
-        events = data["assetNodeOrError"].get("latestMaterializationByPartition") or []
+        events = self._loaded(data)["latestMaterializationByPartition"] or []
         found = [_materialization(event) for event in events if event is not None]
         return {item.partition: item for item in found}
 

@@ -231,3 +231,13 @@ def test_a_run_to_be_retried_is_active() -> None:
     assert crashed.active
     assert not Run("r", "FAILURE", {"dagster/will_retry": "true", "dagster/auto_retry_run_id": "s"}).active
     assert not Run("r", "FAILURE", {"dagster/will_retry": "false"}).active
+
+
+def test_assets_that_are_not_loaded_are_not_an_empty_answer() -> None:
+    """While the code server is replaced, "nothing was materialized" would be wrong: it is an error that says so."""
+    with _answering(200, b'{"data": {"assetNodeOrError": {}}}') as webserver:
+        webserver._location = module.CodeLocation("location", "repository")
+        with pytest.raises(DagsterRefusedError, match="not loaded"):
+            webserver.materializations("input_dataset", ["demo"])
+        with pytest.raises(DagsterRefusedError, match="not loaded"):
+            webserver.batch_keys()
