@@ -136,8 +136,12 @@ def _timestamp_texts(values: pa.Array) -> pa.StringArray:
 
 @cache
 def _is_known_zone(zone: str | None) -> bool:
+    if zone is None:
+        return True
+    # `pa.scalar` would do, but it imports pandas.
+    start = pa.Array.from_buffers(pa.timestamp("s", zone), 1, [None, pa.py_buffer(bytes(8))])
     try:
-        pa.scalar(0, pa.timestamp("s", zone)).as_py()
+        start[0].as_py()
     except (ValueError, LookupError):
         return False
     return True

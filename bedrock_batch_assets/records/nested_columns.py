@@ -38,41 +38,60 @@ def is_nested(kind: pa.DataType) -> bool:
 
 
 def resolved(values: pa.Array) -> pa.Array:
-    """The values without what only encodes them: a dictionary, run ends, a view of lists. Fields below stay as is.
+    """The values without what only encodes them: a dictionary, run ends, a view of lists.
 
     Raises:
         ArrowInvalid: They have more bytes than 32-bit offsets can say.
     """
     kind = values.type
     if pa.types.is_dictionary(kind):
-        words = values.dictionary
-        if pa.types.is_string_view(words.type) or pa.types.is_binary_view(words.type):
-            # Arrow picks no values out of views (pyarrow 26: "array_take" has no such kernel).
-            words = words.cast(pa.large_string() if pa.types.is_string_view(words.type) else pa.large_binary())
-            values = pa.DictionaryArray.from_arrays(values.indices, words)
-        return resolved(values.dictionary_decode())
+        words = with_leaves(values.dictionary, _takeable)
+        return pa.DictionaryArray.from_arrays(values.indices, words).dictionary_decode()
     if pa.types.is_run_end_encoded(kind):
         return resolved(pc.run_end_decode(values))
     if pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
-        # Arrow's own cast from views gives other values for a slice (pyarrow 26).
-        make = pa.list_ if pa.types.is_list_view(kind) else pa.large_list
-        return _listed(values, make(kind.value_field), values.flatten())
+        return _list_of_view(values)
     return values
+
+
+def _takeable(leaf: pa.Array) -> pa.Array:
+    """The same values in a type that Arrow can pick some of: it picks none out of views (pyarrow 26)."""
+    if pa.types.is_string_view(leaf.type):
+        return leaf.cast(pa.large_string())
+    return leaf.cast(pa.large_binary()) if pa.types.is_binary_view(leaf.type) else leaf
+
+
+def _list_of_view(values: pa.Array) -> pa.Array:
+    """Lists that lie one behind the other. Arrow's own cast gives other values for a slice of views (pyarrow 26)."""
+    items = with_leaves(values.values, _takeable)
+    is_large = pa.types.is_large_list_view(values.type)
+    field = values.type.value_field.with_type(items.type)
+    buffers = values.buffers()[:3]
+    view = pa.large_list_view(field) if is_large else pa.list_view(field)
+    whole = pa.Array.from_buffers(view, len(values), buffers, offset=values.offset, children=[items])
+    lengths = integers(pc.list_value_length(whole))
+    offsets = np.zeros(len(values) + 1, lengths.dtype)
+    np.cumsum(np.where(valid_values(values), lengths, 0) if values.null_count else lengths, out=offsets[1:])
+    kind = pa.large_list(field) if is_large else pa.list_(field)
+    return _listed(kind, values, offsets, whole.flatten())
 
 
 def children(values: pa.Array) -> list[pa.Array]:
     """The columns that a nested column is made of, cut to its rows: the fields of structs, all the items of lists.
 
-    A map has one child, of structs of key and value. What lies below a null is left out, where it takes place at all.
+    A map has one child, of structs of key and value. What lies below a null comes along if it takes place.
     """
     kind = values.type
     if pa.types.is_struct(kind):
         return [values.field(index) for index in range(kind.num_fields)]
     if pa.types.is_fixed_size_list(kind):
         return [values.values.slice(values.offset * kind.list_size, len(values) * kind.list_size)]
+    offsets = _offsets(values)
+    first, length = int(offsets[0]), int(offsets[-1] - offsets[0])
     if pa.types.is_map(kind):
-        return [_entry_lists(values).flatten()]
-    return [values.flatten()]
+        pairs = [column.slice(first, length) for column in (values.keys, values.items)]
+        return [pa.Array.from_buffers(_entry_field(kind).type, length, [None], children=pairs)]
+    return [values.values.slice(first, length)]
 
 
 def nested(values: pa.Array, below: Sequence[pa.Array], fields: Sequence[pa.Field] | None = None) -> pa.Array:
@@ -95,21 +114,26 @@ def nested(values: pa.Array, below: Sequence[pa.Array], fields: Sequence[pa.Fiel
     if pa.types.is_map(kind):
         entry = fields[0].type
         target = pa.map_(entry.field(0), entry.field(1), keys_sorted=kind.keys_sorted)
-        return _listed(_entry_lists(values), target, below[0])
-    make = pa.large_list if pa.types.is_large_list(kind) else pa.list_
-    return _listed(values, make(fields[0]), below[0])
+    else:
+        target = pa.large_list(fields[0]) if pa.types.is_large_list(kind) else pa.list_(fields[0])
+    return _listed(target, values, _offsets(values), below[0])
 
 
-def _listed(values: pa.Array, kind: pa.DataType, items: pa.Array) -> pa.Array:
-    """Lists as long as those of `values`, of other items."""
-    lengths = pc.fill_null(pc.list_value_length(values), 0)
-    width = np.int64 if pa.types.is_int64(lengths.type) else np.int32
-    offsets = np.zeros(len(values) + 1, width)
-    np.cumsum(integers(lengths), out=offsets[1:])
-    return pa.Array.from_buffers(kind, len(values), [_validity(values), pa.py_buffer(offsets)], children=[items])
+def _offsets(values: pa.Array) -> npt.NDArray[Any]:
+    width = np.int64 if pa.types.is_large_list(values.type) else np.int32
+    data = values.buffers()[1]
+    if data is None or not len(values):
+        return np.zeros(1, width)
+    return np.frombuffer(data, width)[values.offset : values.offset + len(values) + 1]
 
 
-def integers(values: pa.Array) -> npt.NDArray[np.signedinteger[Any]]:
+def _listed(kind: pa.DataType, values: pa.Array, offsets: npt.NDArray[Any], items: pa.Array) -> pa.Array:
+    """Lists or maps that are null where `values` are, of items that begin at the first offset."""
+    starts = pa.py_buffer(np.ascontiguousarray(offsets - offsets[0]))
+    return pa.Array.from_buffers(kind, len(values), [_validity(values), starts], children=[items])
+
+
+def integers(values: pa.Array) -> npt.NDArray[Any]:
     """The numbers of a column of integers, or those that stand for times. What is null has any number."""
     width = np.dtype(f"i{values.type.bit_width // 8}")
     data = values.buffers()[1]
@@ -124,18 +148,3 @@ def _validity(values: pa.Array) -> pa.Buffer | None:
 
 def _entry_field(kind: pa.MapType) -> pa.Field:
     return pa.field("entries", pa.struct([kind.key_field, kind.item_field]), nullable=False)
-
-
-def _entry_lists(values: pa.MapArray) -> pa.ListArray:
-    """Maps as the lists of structs that they are."""
-    data = values.buffers()[1]
-    if data is None or not len(values):
-        offsets = np.zeros(1, np.int32)
-    else:
-        offsets = np.frombuffer(data, np.int32)[values.offset : values.offset + len(values) + 1]
-    first, last = int(offsets[0]), int(offsets[-1])
-    entry = _entry_field(values.type)
-    pairs = [column.slice(first, last - first) for column in (values.keys, values.items)]
-    entries = pa.Array.from_buffers(entry.type, last - first, [None], children=pairs)
-    buffers = [_validity(values), pa.py_buffer((offsets - first).astype(np.int32))]
-    return pa.Array.from_buffers(pa.list_(entry), len(values), buffers, children=[entries])

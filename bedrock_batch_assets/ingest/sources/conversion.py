@@ -78,7 +78,11 @@ def _converted_below(values: pa.Array, target: pa.DataType) -> pa.Array:
     below = children(values)
     if pa.types.is_struct(values.type):
         places = [values.type.get_field_index(field.name) for field in target]
-        below = [below[place] for place in places]
+        # A field that is not there is null, where a caller lets it be.
+        below = [
+            below[place] if place >= 0 else pa.nulls(len(values), field.type)
+            for place, field in zip(places, target, strict=True)
+        ]
         fields = list(target)
     elif pa.types.is_map(values.type):
         fields = [pa.field("entries", pa.struct([target.key_field, target.item_field]), nullable=False)]

@@ -15,7 +15,7 @@ from bedrock_batch_assets.ingest.sources.int96 import int96_units
 from bedrock_batch_assets.ingest.sources.parquet_errors import first_line, is_about_the_file, parquet_errors_explained
 from bedrock_batch_assets.ingest.sources.parquet_layout import ParquetLayout, opened, read_layout
 from bedrock_batch_assets.ingest.sources.partition_columns import PartitionColumns
-from bedrock_batch_assets.ingest.sources.schema_union import united_schema
+from bedrock_batch_assets.ingest.sources.schema_union import check_declared, united_schema
 
 # Batches aim at this many bytes, so that rows of megabytes do not add up.
 _BATCH_BYTES = 16 << 20
@@ -40,6 +40,7 @@ class ParquetSource:
         open_file: Callable[[str], BinaryIO],
         *,
         partitions: PartitionColumns | None = None,
+        declared: pa.Schema | None = None,
         max_rows: int | None = None,
     ) -> None:
         """Read the footers of the files.
@@ -48,6 +49,8 @@ class ParquetSource:
             names: The files, at least one; what to call them in messages.
             open_file: Opens one of them as a seekable binary file.
             partitions: Columns that the files' folders give.
+            declared: The columns of the table, if it has any of its own beside those of its files: what a file lacks is
+                null, and what it has beyond them is no part of the table.
             max_rows: Files that begin beyond these rows are not looked at.
 
         Raises:
@@ -61,9 +64,11 @@ class ParquetSource:
         doubled = any(len(set(layout.schema.names)) < len(layout.schema) for layout in self._layouts)
         # The check of the names refuses columns of one name, which cannot be told apart here.
         self._units = {} if doubled else self._int96_units(max_rows)
-        files = united_schema((layout.name, layout.schema_in(self._units)) for layout in self._layouts)
-        self._file_schema = files
-        self.schema = self._partitions.added_to(files)
+        schemas = [(layout.name, layout.schema_in(self._units)) for layout in self._layouts]
+        if declared is not None:
+            check_declared(declared, schemas)
+        self._file_schema = united_schema(schemas) if declared is None else declared
+        self.schema = self._partitions.added_to(self._file_schema)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The rows of all files, in order.
@@ -76,10 +81,12 @@ class ParquetSource:
             row = 0
             names = layout.schema.names
             same_order = names == self._file_schema.names
-            places = range(len(names)) if same_order else [names.index(name) for name in self._file_schema.names]
+            places = range(len(names)) if same_order else [_place(names, name) for name in self._file_schema.names]
             for batch in self._read(layout):
                 columns = [
-                    self._column(layout, field, batch.column(place), row)
+                    pa.nulls(batch.num_rows, field.type)
+                    if place is None
+                    else self._column(layout, field, batch.column(place), row)
                     for place, field in zip(places, self._file_schema, strict=True)
                 ]
                 rows = pa.RecordBatch.from_arrays(columns, schema=self._file_schema)
@@ -168,6 +175,10 @@ class ParquetSource:
                 f"from 1), cannot be read as {field.type} ({error.reason}): correct the value, or give all files one "
                 "type for the column."
             ) from error
+
+
+def _place(names: Sequence[str], name: str) -> int | None:
+    return names.index(name) if name in names else None
 
 
 def _damage(layout: ParquetLayout, file: pq.ParquetFile, index: int, error: Exception) -> str:

@@ -11,16 +11,14 @@ import pyarrow.compute as pc
 
 from bedrock_batch_assets.errors import RequestError
 from bedrock_batch_assets.records.nested_columns import resolved
+from bedrock_batch_assets.request import PARTITION_TYPE_NAMES
 
 # What Hive and Spark write for null and for the empty text (Hive's `hive.exec.default.partition.name`).
 _NULL = "__HIVE_DEFAULT_PARTITION__"
 # What a request may call the types that are not text.
-PARTITION_TYPES: Mapping[str, pa.DataType] = {
-    "text": pa.string(),
-    "integer": pa.int64(),
-    "number": pa.float64(),
-    "date": pa.date32(),
-}
+PARTITION_TYPES: Mapping[str, pa.DataType] = dict(
+    zip(PARTITION_TYPE_NAMES, (pa.string(), pa.int64(), pa.float64(), pa.date32()), strict=True)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +27,11 @@ class PartitionColumns:
 
     Attributes:
         fields: The columns, which follow those of the files.
-        by_file: The value of each for the rows of a file, as text; None for null.
+        by_file: The value of each for the rows of a file: a text, None for null, or a value of a type.
     """
 
     fields: tuple[pa.Field, ...] = ()
-    by_file: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
+    by_file: Mapping[str, Sequence[str | pa.Scalar | None]] = field(default_factory=dict)
 
     def added_to(self, schema: pa.Schema) -> pa.Schema:
         """The files' columns and these; a column that the files have too stays of their type, at their place."""
@@ -51,27 +49,18 @@ class PartitionColumns:
             RequestError: A value is not of its column's type, or a column of the file says something else.
         """
         columns = []
-        for place, (column, text) in enumerate(zip(self.fields, self.by_file.get(file, ()), strict=False)):
+        for column, given in zip(self.fields, self.by_file[file], strict=True):
             kind = schema.field(column.name).type
-            value = self._scalar(file, place, text, kind)
+            value = _scalar(file, column.name, given, kind)
             if column.name not in batch.schema.names:
-                columns.append(pa.nulls(batch.num_rows, kind) if text is None else pa.repeat(value, batch.num_rows))
+                is_null = not value.is_valid
+                columns.append(pa.nulls(batch.num_rows, kind) if is_null else pa.repeat(value, batch.num_rows))
             elif not _are_all(resolved(batch.column(column.name)), value):
                 raise RequestError(
-                    f"{file} has a column {column.name!r} with other values than {text!r}, which its folder's name "
+                    f"{file} has a column {column.name!r} with other values than {value.as_py()!r}, which its folder "
                     "gives to all its rows: rename the column or the folder."
                 )
         return columns
-
-    def _scalar(self, file: str, place: int, text: str | None, kind: pa.DataType) -> pa.Scalar:
-        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-        try:
-            return pa.scalar(text, pa.string()).cast(kind)
-        except pa.ArrowException as error:
-            raise RequestError(
-                f"{file}: the folder's value {text!r} of the column {self.fields[place].name!r} is not of the type "
-                f"{kind}: set partition_types, or rename the folder."
-            ) from error
 
 
 def partition_columns(paths: Mapping[str, str], types: Mapping[str, str]) -> PartitionColumns:
@@ -119,6 +108,18 @@ def _pairs(name: str, path: str) -> list[tuple[str, str | None]]:
             raise RequestError(f"{name} lies in two folders that give the column {key!r}: rename one of them.")
         pairs.append((key, None if value == _NULL else value))
     return pairs
+
+
+def _scalar(file: str, column: str, given: str | pa.Scalar | None, kind: pa.DataType) -> pa.Scalar:
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    value = given if isinstance(given, pa.Scalar) else pa.scalar(given, pa.string())
+    try:
+        return value.cast(kind)
+    except pa.ArrowException as error:
+        raise RequestError(
+            f"{file}: its folder's value {value.as_py()!r} of the column {column!r} is not of the type {kind}: correct "
+            "partition_types, or rename the folder."
+        ) from error
 
 
 def _are_all(values: pa.Array, value: pa.Scalar) -> bool:

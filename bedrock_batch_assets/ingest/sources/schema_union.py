@@ -58,6 +58,39 @@ def united_schema(schemas: Iterable[tuple[str, pa.Schema]]) -> pa.Schema:
     return pa.schema(list(fields.values()))
 
 
+def check_declared(declared: pa.Schema, schemas: Iterable[tuple[str, pa.Schema]]) -> None:
+    """Check that files hold what a table says of its columns. A column that a file lacks is null there.
+
+    Raises:
+        RequestError: A column is of another type in a file, or lacks there though it may not be null. Names the file,
+            the column, and both types.
+    """
+    for name, schema in schemas:
+        for field in declared:
+            place = schema.get_field_index(field.name)
+            if place < 0 and not field.nullable:
+                raise RequestError(f"{name} has no column {field.name!r}, which its table says is never null.")
+            if place >= 0 and not _fits(schema.field(place).type, field.type):
+                raise RequestError(
+                    f"Column {field.name!r} is {schema.field(place).type} in {name} and {field.type} by what its table "
+                    "says: mend the table."
+                )
+
+
+def _fits(kind: pa.DataType, declared: pa.DataType) -> bool:
+    if pa.types.is_struct(kind) and pa.types.is_struct(declared):
+        known = {field.name: field.type for field in kind}
+        return all(field.name not in known or _fits(known[field.name], field.type) for field in declared)
+    if _is_list(kind) and _is_list(declared):
+        return _fits(kind.value_type, declared.value_type)
+    if pa.types.is_map(kind) and pa.types.is_map(declared):
+        return _fits(kind.key_type, declared.key_type) and _fits(kind.item_type, declared.item_type)
+    if pa.types.is_timestamp(kind) and pa.types.is_timestamp(declared):
+        # Times of type INT96 are of UTC and do not say so.
+        return kind.tz == declared.tz or kind.tz is None
+    return united_type(kind, declared) is not None
+
+
 def _check_columns(name: str, schema: pa.Schema, first: str, united: pa.Schema) -> None:
     for column in united.names:
         if column not in schema.names:

@@ -37,7 +37,6 @@ def test_files_follow_one_another() -> None:
 def test_batches_are_bounded_in_bytes(row_group_size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Large rows make short batches, and all rows arrive, whatever the row groups are."""
     monkeypatch.setattr(parquet_source, "_BATCH_BYTES", 10_000)
-    monkeypatch.setattr(parquet_source, "_WHOLE_ROW_GROUP_BYTES", 50_000)
     table = pa.table({"text": [f"{row:0100d}" for row in range(2_500)], "id": range(2_500)})
     opened = source(a=parquet(table, row_group_size))
     batches = list(opened.batches())
@@ -69,7 +68,7 @@ def test_column_order_may_differ_between_files() -> None:
     [
         (NUMBERS.select(["id"]), "b has no column 'text', which a has"),
         (NUMBERS.append_column("extra", NUMBERS["id"]), "b has a column 'extra', which a has not"),
-        (NUMBERS.set_column(0, "id", NUMBERS["id"].cast("int32")), "'id' is int32 in b and int64 in a"),
+        (NUMBERS.set_column(0, "id", NUMBERS["id"].cast("string")), "'id' is string in b and int64 in a"),
     ],
 )
 def test_files_with_other_columns_are_refused(other: pa.Table, words: str) -> None:
@@ -83,7 +82,7 @@ def test_files_with_other_columns_are_refused(other: pa.Table, words: str) -> No
     [
         (b"", r"a is empty \(0 bytes\)"),
         (b"id,v\n1,2\n", "a is not a Parquet file"),
-        (parquet(NUMBERS)[:-20], "a is not a Parquet file"),
+        (parquet(NUMBERS)[:-20], "a is a Parquet file without its end"),
         (parquet(NUMBERS)[:4] + bytes(3_000) + parquet(NUMBERS)[3_004:], "a (is damaged|cannot be read)"),
     ],
 )
