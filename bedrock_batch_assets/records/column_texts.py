@@ -11,7 +11,7 @@ from bedrock_batch_assets.records.nested_columns import resolved
 from bedrock_batch_assets.records.string_columns import ColumnTooLargeError, narrowed, strings_of
 
 # A time zone that nobody knows is a LookupError, and a text that is not UTF-8 a ValueError.
-_UNREADABLE = (ValueError, OverflowError, LookupError)
+_UNREADABLE = (ValueError, OverflowError, LookupError, pa.ArrowException)
 
 
 def check_column(schema: pa.Schema, column: str, reader: str) -> None:
@@ -69,7 +69,7 @@ def text_column(values: pa.Array, column: str, first_row: int = 0) -> pa.StringA
         return values if pa.types.is_string(kind) else narrowed(values)
     try:
         texts = _texts(values)
-    except (*_UNREADABLE, pa.ArrowInvalid) as error:
+    except _UNREADABLE as error:
         if isinstance(error, pa.ArrowInvalid) and len(values) > 1:
             # A dictionary below, of values that are too many at once.
             raise ColumnTooLargeError from error

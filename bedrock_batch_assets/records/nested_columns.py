@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from bedrock_batch_assets.records.string_columns import bitmap, valid_values
 
@@ -45,35 +44,61 @@ def resolved(values: pa.Array) -> pa.Array:
     """
     kind = values.type
     if pa.types.is_dictionary(kind):
-        words = with_leaves(values.dictionary, _takeable)
-        return pa.DictionaryArray.from_arrays(values.indices, words).dictionary_decode()
+        return resolved(_picked(values.dictionary, values.indices))
     if pa.types.is_run_end_encoded(kind):
-        return resolved(pc.run_end_decode(values))
+        return resolved(_picked(values.values, _places_in_runs(values)))
     if pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
         return _list_of_view(values)
     return values
 
 
-def _takeable(leaf: pa.Array) -> pa.Array:
-    """The same values in a type that Arrow can pick some of: it picks none out of views (pyarrow 26)."""
-    if pa.types.is_string_view(leaf.type):
-        return leaf.cast(pa.large_string())
-    return leaf.cast(pa.large_binary()) if pa.types.is_binary_view(leaf.type) else leaf
+def _picked(values: pa.Array, places: pa.Array) -> pa.Array:
+    """The values at these places, null at those that are null.
+
+    Arrow has ways of its own, and none of them for all types: extension types and views are left out here and there
+    (pyarrow 26). So these are put aside meanwhile.
+    """
+    kinds: list[pa.DataType] = []
+
+    def aside(leaf: pa.Array) -> pa.Array:
+        kinds.append(leaf.type)
+        if isinstance(leaf.type, pa.BaseExtensionType):
+            return leaf.storage
+        if pa.types.is_string_view(leaf.type):
+            return leaf.cast(pa.large_string())
+        return leaf.cast(pa.large_binary()) if pa.types.is_binary_view(leaf.type) else leaf
+
+    def back(leaf: pa.Array) -> pa.Array:
+        kind = next(order)
+        return pa.ExtensionArray.from_storage(kind, leaf) if isinstance(kind, pa.BaseExtensionType) else leaf
+
+    words = with_leaves(values, aside)
+    order = iter(kinds)
+    return with_leaves(pa.DictionaryArray.from_arrays(places, words).dictionary_decode(), back)
+
+
+def _places_in_runs(values: pa.Array) -> pa.Array:
+    """For each row, the place of its run."""
+    rows = np.arange(values.offset, values.offset + len(values))
+    places = np.searchsorted(integers(values.run_ends), rows, side="right")
+    return pa.Array.from_buffers(pa.int64(), len(values), [None, pa.py_buffer(places)])
 
 
 def _list_of_view(values: pa.Array) -> pa.Array:
     """Lists that lie one behind the other. Arrow's own cast gives other values for a slice of views (pyarrow 26)."""
-    items = with_leaves(values.values, _takeable)
     is_large = pa.types.is_large_list_view(values.type)
+    width = np.int64 if is_large else np.int32
+    starts, lengths = (
+        np.frombuffer(data, width)[values.offset : values.offset + len(values)] for data in values.buffers()[1:3]
+    )
+    if values.null_count:
+        lengths = np.where(valid_values(values), lengths, 0)
+    offsets = np.zeros(len(values) + 1, width)
+    np.cumsum(lengths, out=offsets[1:])
+    places = np.arange(offsets[-1], dtype=np.int64) + np.repeat(starts - offsets[:-1], lengths)
+    items = _picked(values.values, pa.Array.from_buffers(pa.int64(), len(places), [None, pa.py_buffer(places)]))
     field = values.type.value_field.with_type(items.type)
-    buffers = values.buffers()[:3]
-    view = pa.large_list_view(field) if is_large else pa.list_view(field)
-    whole = pa.Array.from_buffers(view, len(values), buffers, offset=values.offset, children=[items])
-    lengths = integers(pc.list_value_length(whole))
-    offsets = np.zeros(len(values) + 1, lengths.dtype)
-    np.cumsum(np.where(valid_values(values), lengths, 0) if values.null_count else lengths, out=offsets[1:])
-    kind = pa.large_list(field) if is_large else pa.list_(field)
-    return _listed(kind, values, offsets, whole.flatten())
+    return _listed(pa.large_list(field) if is_large else pa.list_(field), values, offsets, items)
 
 
 def children(values: pa.Array) -> list[pa.Array]:

@@ -68,7 +68,7 @@ def _storable_field(source: str, field: pa.Field) -> pa.Field:
     plain = pa.field(field.name, storable_type(field.type), field.nullable)
     try:
         file = io.BytesIO()
-        pq.write_table(pa.schema([plain]).empty_table(), file)
+        pq.ParquetWriter(file, pa.schema([plain])).close()
         stored = pq.read_schema(file).field(0)
     except (pa.ArrowException, OSError, ValueError) as error:
         # Arrow has a class of its own for most of these, and takes OSError for the rest.
