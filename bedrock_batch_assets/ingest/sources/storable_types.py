@@ -114,4 +114,10 @@ def is_canonical(kind: pa.BaseExtensionType) -> bool:
 
 
 def _storable_child(field: pa.Field) -> pa.Field:
-    return field.with_type(storable_type(field.type))
+    kind = storable_type(field.type)
+    # Arrow's writer cannot cut views that are below other values (pyarrow 26, "Slicing not implemented").
+    if pa.types.is_string_view(kind):
+        kind = pa.large_string()
+    elif pa.types.is_binary_view(kind):
+        kind = pa.large_binary()
+    return field.with_type(kind)
