@@ -88,9 +88,9 @@ def _list_of_view(values: pa.Array) -> pa.Array:
     """Lists that lie one behind the other. Arrow's own cast gives other values for a slice of views (pyarrow 26)."""
     is_large = pa.types.is_large_list_view(values.type)
     width = np.int64 if is_large else np.int32
-    starts, lengths = (
-        np.frombuffer(data, width)[values.offset : values.offset + len(values)] for data in values.buffers()[1:3]
-    )
+    rows = slice(values.offset, values.offset + len(values))
+    starts: npt.NDArray[Any] = np.frombuffer(values.buffers()[1], width)[rows]
+    lengths: npt.NDArray[Any] = np.frombuffer(values.buffers()[2], width)[rows]
     if values.null_count:
         lengths = np.where(valid_values(values), lengths, 0)
     offsets = np.zeros(len(values) + 1, width)

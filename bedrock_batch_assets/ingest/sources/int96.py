@@ -66,7 +66,19 @@ def int96_units(
             _look(layout, open_file, left, found)
         if left is not None:
             left -= layout.row_count
-    return {column: _unit(column, places) for column, places in found.items()}
+    units = {column: _unit(column, places) for column, places in found.items()}
+    for column, places in found.items():
+        if places.within_a_microsecond is None and _has_other_type(layouts, column):
+            # Another file has timestamps of this column in a coarser unit, and maybe far ones.
+            units[column] = "us"
+    return units
+
+
+def _has_other_type(layouts: Sequence[ParquetLayout], column: str) -> bool:
+    """Whether a file has the column as anything but INT96 and nanoseconds."""
+    fine = {layout.schema.field(column).type for layout in layouts if column in layout.int96_columns}
+    others = [layout for layout in layouts if column in layout.schema.names and column not in layout.int96_columns]
+    return any(layout.schema.field(column).type not in fine for layout in others)
 
 
 def _unit(column: str, found: _Found) -> str:
