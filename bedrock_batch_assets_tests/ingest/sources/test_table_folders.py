@@ -51,7 +51,7 @@ def topic(name: str, **more: Any) -> bytes:
 
 
 def test_folder_names_give_columns(local_aws: LocalAws, put: Put) -> None:
-    """Hive's `key=value` folders are columns behind the files' own: texts without escapes, null by Hive's name of it."""
+    """Hive's `key=value` folders are columns behind the files' own: texts without escapes, and null by its name."""
     put(
         {
             "t/year=2023/city=K%C3%B6ln%2FBonn/a.parquet": topic("rain"),
