@@ -36,7 +36,7 @@ def _nan_as_null(value: Any) -> Any:
         return {name: _nan_as_null(item) for name, item in value.items()}
     if isinstance(value, list):
         return [_nan_as_null(item) for item in value]
-    return None if isinstance(value, float) and abs(value) == float("inf") else value
+    return None if value == "NaN" or (isinstance(value, float) and abs(value) == float("inf")) else value
 
 
 @GENERATED

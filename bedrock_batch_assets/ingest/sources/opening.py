@@ -38,7 +38,7 @@ def open_source(request: BatchRequest, s3_client: "S3Client") -> Source:
     else:
         from bedrock_batch_assets.ingest.sources.hugging_face_source import HuggingFaceSource
 
-        source = HuggingFaceSource(request.dataset_id or "", request.split)
+        source = HuggingFaceSource(request.dataset_id or "", request.split, request.max_rows)
     check_column_names(source.name, source.schema.names, OUTPUT_COLUMNS)
     return StorableSource(source)
 

@@ -70,21 +70,22 @@ def check_declared(declared: pa.Schema, schemas: Iterable[tuple[str, pa.Schema]]
             place = schema.get_field_index(field.name)
             if place < 0 and not field.nullable:
                 raise RequestError(f"{name} has no column {field.name!r}, which its table says is never null.")
-            if place >= 0 and not _fits(schema.field(place).type, field.type):
+            if place >= 0 and not fits(schema.field(place).type, field.type):
                 raise RequestError(
                     f"Column {field.name!r} is {schema.field(place).type} in {name} and {field.type} by what its table "
                     "says: mend the table."
                 )
 
 
-def _fits(kind: pa.DataType, declared: pa.DataType) -> bool:
+def fits(kind: pa.DataType, declared: pa.DataType) -> bool:
+    """Whether values of a type are of the kind that a declared type is for. Not every value need fit into it."""
     if pa.types.is_struct(kind) and pa.types.is_struct(declared):
         known = {field.name: field.type for field in kind}
-        return all(field.name not in known or _fits(known[field.name], field.type) for field in declared)
+        return all(field.name not in known or fits(known[field.name], field.type) for field in declared)
     if _is_list(kind) and _is_list(declared):
-        return _fits(kind.value_type, declared.value_type)
+        return fits(kind.value_type, declared.value_type)
     if pa.types.is_map(kind) and pa.types.is_map(declared):
-        return _fits(kind.key_type, declared.key_type) and _fits(kind.item_type, declared.item_type)
+        return fits(kind.key_type, declared.key_type) and fits(kind.item_type, declared.item_type)
     if pa.types.is_timestamp(kind) and pa.types.is_timestamp(declared):
         # Times of type INT96 are of UTC and do not say so.
         return kind.tz == declared.tz or kind.tz is None
