@@ -18,6 +18,7 @@ from bedrock_batch_assets.ingest.sources.parquet_source import ParquetSource
 from bedrock_batch_assets.ingest.sources.source import Source
 from bedrock_batch_assets.ingest.sources.storable_types import StorableSource
 from bedrock_batch_assets.parquet.part_file import PartFile
+from bedrock_batch_assets.parquet.row_digest import digest_rows
 from bedrock_batch_assets.parquet.tables import TableWriter, read_rows
 from bedrock_batch_assets.request import OutputFormat
 from bedrock_batch_assets_tests.records.generated_columns import columns, plain_values, read_text
@@ -46,6 +47,10 @@ def result_file(source: Source, folder: Path, output_format: OutputFormat) -> Pa
     with TableWriter(folder / "input", source.schema, rows_per_chunk=2) as writer:
         for batch in source.batches():
             writer.write(batch)
+    stored = pq.ParquetFile(folder / "input").schema_arrow
+    # The input's digest takes every type that is stored, however the rows are cut.
+    digests = {digest_rows(stored, read_rows(folder / "input", batch_rows=count)) for count in (1, 2, ROWS)}
+    assert len(digests) == 1
     with PartFile(folder / "part", output_format) as part:
         for batch in read_rows(folder / "input", batch_rows=2):
             part.write(batch)
