@@ -9,7 +9,7 @@ from bedrock_batch_assets.ingest.sources.source import Source
 from bedrock_batch_assets.ingest.sources.storable_types import StorableSource
 from bedrock_batch_assets.ingest.sources.table_files import LoggedTableError, TableFiles, find_files
 from bedrock_batch_assets.ingest.sources.table_formats import DELTA
-from bedrock_batch_assets.request import BatchRequest
+from bedrock_batch_assets.request import BatchRequest, OutputFormat
 from bedrock_batch_assets.storage.objects import ObjectInfo, ObjectNotFoundError, ObjectStore, parse_s3_uri
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def open_source(request: BatchRequest, s3_client: "S3Client") -> Source:
         s3_client: Reads from S3.
 
     Raises:
-        RequestError: There is no such table, it is neither CSV nor Parquet, or its columns cannot be used.
+        RequestError: There is no such table, it is neither CSV nor Parquet, or its columns cannot be used or kept.
         ConfigurationError: It cannot be reached, or access is denied.
     """
     from bedrock_batch_assets.records.joining import OUTPUT_COLUMNS
@@ -40,7 +40,12 @@ def open_source(request: BatchRequest, s3_client: "S3Client") -> Source:
 
         source = HuggingFaceSource(request.dataset_id or "", request.split, request.max_rows)
     check_column_names(source.name, source.schema.names, OUTPUT_COLUMNS)
-    return StorableSource(source)
+    storable = StorableSource(source)
+    if request.output_format is not OutputFormat.csv:
+        return storable
+    from bedrock_batch_assets.ingest.sources.csv_holdable import CsvHoldableSource
+
+    return CsvHoldableSource(storable)
 
 
 def _open_s3(request: BatchRequest, s3_client: "S3Client") -> Source:

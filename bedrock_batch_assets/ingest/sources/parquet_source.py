@@ -190,5 +190,7 @@ def _damage(layout: ParquetLayout, file: pq.ParquetFile, index: int, error: Exce
         except (pa.ArrowException, OSError) as own:
             if not is_about_the_file(own):
                 raise
+            if "decrypt" in str(own).lower():
+                return f"{layout.name} is encrypted: column {column!r} cannot be read. Write it without encryption."
             return f"{layout.name} is damaged: column {column!r} cannot be read ({first_line(own)}). Write it again."
     return f"{layout.name} is damaged ({first_line(error)}): write it again."

@@ -1,11 +1,14 @@
+import base64
 import decimal
 import gzip
 import io
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyarrow.parquet import encryption
 
 from bedrock_batch_assets.errors import RequestError
 from bedrock_batch_assets.ingest.sources import parquet_source
@@ -239,6 +242,38 @@ def refusal(data: bytes) -> str | None:
     except RequestError as error:
         return str(error)
     return None
+
+
+class _Keys(encryption.KmsClient):  # type: ignore[misc]
+    """Wraps no key at all."""
+
+    def __init__(self, _: object) -> None:
+        super().__init__()
+
+    def wrap_key(self, key_bytes: bytes, master_key_identifier: str) -> bytes:
+        return base64.b64encode(key_bytes)
+
+    def unwrap_key(self, wrapped_key: str, master_key_identifier: str) -> bytes:
+        return base64.b64decode(wrapped_key)
+
+
+@pytest.mark.parametrize(
+    ("has_plain_footer", "words"),
+    [(False, "a is an encrypted Parquet file"), (True, "a is encrypted: column 'secret' cannot be read")],
+)
+def test_encrypted_files_are_told_from_damaged_ones(has_plain_footer: bool, words: str) -> None:
+    """With a plain footer it is the column that cannot be read, and it is named."""
+    table = pa.table({"topic": ["rain"], "secret": ["x"]})
+    configuration = encryption.EncryptionConfiguration(
+        footer_key="footer", column_keys={"column": ["secret"]}, plaintext_footer=has_plain_footer
+    )
+    keys = encryption.CryptoFactory(_Keys)
+    properties = keys.file_encryption_properties(encryption.KmsConnectionConfig(), configuration)
+    file = io.BytesIO()
+    with pq.ParquetWriter(file, table.schema, encryption_properties=properties) as writer:
+        writer.write_table(table)
+    with pytest.raises(RequestError, match=words):
+        read(a=file.getvalue())
 
 
 @settings(deadline=None, max_examples=150)
