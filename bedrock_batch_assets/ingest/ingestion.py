@@ -123,9 +123,11 @@ def ingest(
             makes too many chunks.
     """
     limits = ChunkLimits(request.records_per_job)
+    bounds = [request.records_total, request.max_num_jobs and request.max_num_jobs * limits.records_per_job]
+    max_rows = min((rows for rows in bounds if rows), default=None)
     path = directory / TABLE_FILE
     reading = _Reading(renderer, path)
-    reading.read(source, request.max_rows, limits, request.max_num_jobs)
+    reading.read(source, max_rows, limits, request.max_num_jobs)
     if request.max_num_jobs is not None:
         fitting = rows_for_jobs(reading.sizes, limits, request.max_num_jobs)
         if fitting < len(reading.sizes):

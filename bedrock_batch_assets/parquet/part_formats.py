@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
 
@@ -14,7 +14,7 @@ from bedrock_batch_assets.parquet.encoded_rows import EncodedRows, RowGroupPart,
 from bedrock_batch_assets.parquet.row_group_writer import RowGroupWriter
 from bedrock_batch_assets.parquet.vector_rows import VectorRows
 from bedrock_batch_assets.parquet.writer_options import writer_options
-from bedrock_batch_assets.prompt_templates import value_to_text
+from bedrock_batch_assets.records.column_texts import text_column
 from bedrock_batch_assets.records.exact_values import exact_values, with_writable_times
 from bedrock_batch_assets.records.nested_columns import is_nested
 from bedrock_batch_assets.records.preview import python_value
@@ -130,9 +130,9 @@ def _flat(batch: pa.RecordBatch) -> pa.RecordBatch:
 def _flat_column(column: pa.Array) -> pa.Array:
     kind = column.type
     if is_nested(kind):
-        return _texts_of(column, lambda value: json.dumps(value, default=str))
+        return _json_texts(column)
     if isinstance(kind, pa.BaseExtensionType):
-        return _texts_of(column, lambda value: value_to_text(value) or "")
+        return text_column(column, "")
     if pa.types.is_string_view(kind):
         return column.cast(pa.large_string())
     if pa.types.is_binary_view(kind):
@@ -140,11 +140,12 @@ def _flat_column(column: pa.Array) -> pa.Array:
     return with_writable_times(column)
 
 
-def _texts_of(column: pa.Array, text_of: Callable[[Any], str]) -> pa.StringArray:
+def _json_texts(column: pa.Array) -> pa.StringArray:
     exact = exact_values(column)
     try:
         values = exact.to_pylist()
     except ValueError:
         # Answers are paid for by now: a text that is not UTF-8 does not lose them.
         values = [python_value(value) for value in exact]
-    return strings_of([b"" if value is None else text_of(value).encode() for value in values], empty_is_null=True)
+    texts = [b"" if value is None else json.dumps(value, default=str).encode() for value in values]
+    return strings_of(texts, empty_is_null=True)

@@ -68,8 +68,14 @@ def dataset_errors_explained(dataset_id: str, split: str) -> Iterator[None]:
 
 
 def _explained(dataset_id: str, split: str, error: Exception) -> RequestError | ConfigurationError:
-    import datasets
     import yaml
+
+    if isinstance(error, ModuleNotFoundError) and error.name in {"datasets", "huggingface_hub"}:
+        return ConfigurationError(
+            f"dataset_id needs the package {error.name!r}: install 'bedrock-batch-assets[huggingface]' where the code "
+            "location runs."
+        )
+    import datasets
 
     if isinstance(error, datasets.exceptions.DatasetNotFoundError):
         return _not_found(dataset_id, error)

@@ -19,8 +19,10 @@ import pyarrow as pa
 import pytest
 
 import bedrock_batch_assets
+from bedrock_batch_assets.errors import ConfigurationError
+from bedrock_batch_assets.ingest.sources.hugging_face_source import HuggingFaceSource
 from bedrock_batch_assets_tests.ingest.sources.dataset_hub import DatasetHub
-from bedrock_batch_assets_tests.ingest.sources.parquet_files import int96_file, parquet
+from bedrock_batch_assets_tests.parquet.crafted_files import int96_file, parquet
 
 # Makes folders as save_to_disk does, then reads each "dataset@split" argument and prints a JSON line for each.
 _PROGRAM = """
@@ -301,3 +303,10 @@ def test_local_folders_are_datasets(answers: dict[str, dict[str, Any]]) -> None:
     assert answers["files@train"]["rows"] == topics(4).to_pylist()
     assert answers["saved@train"]["rows"] == [{"topic": "a"}, {"topic": "b"}]
     assert answers["saved_dict@test"]["rows"] == [{"topic": "c"}]
+
+
+def test_without_the_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The datasets library is an extra, since most tables are on S3."""
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(ConfigurationError, match=r"install 'bedrock-batch-assets\[huggingface\]'"):
+        HuggingFaceSource("owner/topics", "train")

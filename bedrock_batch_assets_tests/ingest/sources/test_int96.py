@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bedrock_batch_assets.errors import RequestError
 from bedrock_batch_assets.ingest.sources.parquet_source import ParquetSource
 from bedrock_batch_assets.records.column_texts import text_column
-from bedrock_batch_assets_tests.ingest.sources.parquet_files import int96_file, parquet
+from bedrock_batch_assets_tests.parquet.crafted_files import int96_file, parquet
 from bedrock_batch_assets_tests.records.generated_columns import plain_values, read_text
 
 SECOND = 10**9

@@ -13,8 +13,8 @@ from pyarrow.parquet import encryption
 from bedrock_batch_assets.errors import RequestError
 from bedrock_batch_assets.ingest.sources import parquet_source
 from bedrock_batch_assets.ingest.sources.parquet_source import ParquetSource
-from bedrock_batch_assets_tests.ingest.sources.parquet_files import annotated, parquet
 from bedrock_batch_assets_tests.parquet.arrow_columns import typed_columns
+from bedrock_batch_assets_tests.parquet.crafted_files import annotated, parquet
 from bedrock_batch_assets_tests.records.generated_columns import plain_values
 
 

@@ -20,8 +20,8 @@ from bedrock_batch_assets.ingest.sources.opening import open_source
 from bedrock_batch_assets.ingest.sources.partition_columns import partition_columns
 from bedrock_batch_assets.ingest.sources.table_formats import table_within
 from bedrock_batch_assets.request import BatchRequest
-from bedrock_batch_assets_tests.ingest.sources.parquet_files import int96_file, parquet
 from bedrock_batch_assets_tests.local_aws_fixture import LocalAws
+from bedrock_batch_assets_tests.parquet.crafted_files import int96_file, parquet
 
 Put = Callable[[Mapping[str, bytes]], None]
 
