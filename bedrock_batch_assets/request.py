@@ -12,6 +12,8 @@ from bedrock_batch_assets.errors import RequestError
 DEFAULT_MAX_RECORDS_PER_JOB = 1_000
 # "Records per batch inference job", default quota per model and region (AWS General Reference, Bedrock quotas).
 MAX_RECORDS_PER_JOB_QUOTA = 100_000
+# What columns from folder names may be.
+PARTITION_TYPE_NAMES = ("text", "integer", "number", "date")
 
 
 class OutputFormat(Enum):
@@ -38,6 +40,11 @@ class BatchRequest(dg.Config):
         "Give this or s3_uri.",
     )
     split: str = Field(default="train", description="Split of the Hugging Face dataset. Ignored with s3_uri.")
+    partition_types: dict[str, str] = Field(
+        default={},
+        description="Types of the columns that come from folder names (year=2023/), which are text unless said here: "
+        "{year: integer}. One of text, integer, number, date.",
+    )
     prompt_id: str | None = Field(
         default=None,
         description="Prompt template, a key of prompt_id_to_template. Required for text models; embedding "
@@ -84,6 +91,14 @@ class BatchRequest(dg.Config):
             raise RequestError(f"Give exactly one of s3_uri and dataset_id: {given}.")
         if self.dataset_id and not self.split:
             raise RequestError("split is empty: name a split of the dataset, e.g. train.")
+        for column, kind in self.partition_types.items():
+            if kind not in PARTITION_TYPE_NAMES:
+                raise RequestError(
+                    f"partition_types gives {column!r} the type {kind!r}: choose one of "
+                    f"{', '.join(PARTITION_TYPE_NAMES)}."
+                )
+        if self.partition_types and self.dataset_id:
+            raise RequestError("partition_types is for folders on S3: leave it out with dataset_id.")
         for name in ("max_records_total", "max_num_jobs", "max_records_per_job"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -110,6 +125,12 @@ class BatchRequest(dg.Config):
         if self.max_records_total is not None:
             return self.max_records_total
         return _positive_int_from_environment("MAX_TOTAL_RECORDS")
+
+    @property
+    def max_rows(self) -> int | None:
+        """Rows to read at most, by the bounds on records and jobs; None for all."""
+        bounds = [self.records_total, self.max_num_jobs and self.max_num_jobs * self.records_per_job]
+        return min((rows for rows in bounds if rows), default=None)
 
 
 def _positive_int_from_environment(name: str) -> int | None:

@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from bedrock_batch_assets.records.nested_columns import is_nested, with_leaves
+
 # 64 bits: two versions of one chunk meet by chance once in 2**64.
 _DIGEST_BYTES = 8
 # Values are hashed in blocks of so many rows, counted from the first row on.
@@ -35,7 +37,12 @@ def digest_rows(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> str:
     for block in _blocks(schema, batches):
         state.update(len(block).to_bytes(8, "little"))
         for column in block.columns:
-            _add_values(state, column.type, column.chunks)
+            kind, pieces = column.type, column.chunks
+            if pieces and _holds_extensions(kind):
+                # Lists of them cannot be flattened (pyarrow 26), and their storage is what is digested in the end.
+                pieces = [with_leaves(piece, _stored) for piece in pieces]
+                kind = pieces[0].type
+            _add_values(state, kind, pieces)
     return state.hexdigest()
 
 
@@ -50,6 +57,16 @@ def digest_ranges(schema: pa.Schema, batches: Iterable[pa.RecordBatch], row_coun
     rows = _Rows(batches)
     for row_count in row_counts:
         yield digest_rows(schema, rows.take(row_count))
+
+
+def _holds_extensions(kind: pa.DataType) -> bool:
+    if isinstance(kind, pa.BaseExtensionType):
+        return True
+    return is_nested(kind) and any(_holds_extensions(kind.field(index).type) for index in range(kind.num_fields))
+
+
+def _stored(leaf: pa.Array) -> pa.Array:
+    return leaf.storage if isinstance(leaf.type, pa.BaseExtensionType) else leaf
 
 
 class _Rows:

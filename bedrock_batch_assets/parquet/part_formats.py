@@ -14,6 +14,9 @@ from bedrock_batch_assets.parquet.encoded_rows import EncodedRows, RowGroupPart,
 from bedrock_batch_assets.parquet.row_group_writer import RowGroupWriter
 from bedrock_batch_assets.parquet.vector_rows import VectorRows
 from bedrock_batch_assets.parquet.writer_options import writer_options
+from bedrock_batch_assets.records.column_texts import text_column
+from bedrock_batch_assets.records.exact_values import exact_values, with_writable_times
+from bedrock_batch_assets.records.nested_columns import is_nested
 from bedrock_batch_assets.records.preview import python_value
 from bedrock_batch_assets.records.string_columns import strings_of
 from bedrock_batch_assets.request import OutputFormat
@@ -120,22 +123,29 @@ class _Csv:
 
 
 def _flat(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The rows with JSON in the place of what CSV has no type for."""
+    """The rows as columns that Arrow can write into CSV: JSON for nested values, texts for what it has no text for."""
+    return pa.RecordBatch.from_arrays([_flat_column(column) for column in batch.columns], names=batch.schema.names)
 
-    def values_of(column: pa.Array) -> list[Any]:
-        try:
-            values: list[Any] = column.to_pylist()
-        except (ValueError, OverflowError):
-            values = [python_value(value) for value in column]
-        return values
 
-    def as_json(value: Any) -> bytes:
-        return b"" if value is None else json.dumps(value, default=str).encode()
+def _flat_column(column: pa.Array) -> pa.Array:
+    kind = column.type
+    if is_nested(kind):
+        return _json_texts(column)
+    if isinstance(kind, pa.BaseExtensionType):
+        return text_column(column, "")
+    if pa.types.is_string_view(kind):
+        return column.cast(pa.large_string())
+    if pa.types.is_binary_view(kind):
+        return column.cast(pa.large_binary())
+    return with_writable_times(column)
 
-    columns = [
-        strings_of([as_json(value) for value in values_of(column)], empty_is_null=True)
-        if pa.types.is_nested(column.type)
-        else column
-        for column in batch.columns
-    ]
-    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+
+def _json_texts(column: pa.Array) -> pa.StringArray:
+    exact = exact_values(column)
+    try:
+        values = exact.to_pylist()
+    except ValueError:
+        # Answers are paid for by now: a text that is not UTF-8 does not lose them.
+        values = [python_value(value) for value in exact]
+    texts = [b"" if value is None else json.dumps(value, default=str).encode() for value in values]
+    return strings_of(texts, empty_is_null=True)

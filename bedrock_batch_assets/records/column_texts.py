@@ -6,7 +6,12 @@ import pyarrow as pa
 
 from bedrock_batch_assets.errors import RequestError
 from bedrock_batch_assets.prompt_templates import literal_hint, value_to_text
+from bedrock_batch_assets.records.exact_values import exact_values
+from bedrock_batch_assets.records.nested_columns import resolved
 from bedrock_batch_assets.records.string_columns import ColumnTooLargeError, narrowed, strings_of
+
+# A time zone that nobody knows is a LookupError, and a text that is not UTF-8 a ValueError.
+_UNREADABLE = (ValueError, OverflowError, LookupError, pa.ArrowException)
 
 
 def check_column(schema: pa.Schema, column: str, reader: str) -> None:
@@ -35,26 +40,26 @@ def check_column(schema: pa.Schema, column: str, reader: str) -> None:
         )
 
 
-def text_column(values: pa.Array, column: str) -> pa.StringArray:
+def text_column(values: pa.Array, column: str, first_row: int = 0) -> pa.StringArray:
     """The text of each value, by the rule of `value_to_text`; null where there is nothing to say.
 
-    Times are read to the microsecond: Python has no finer ones. Texts are taken as they are, see `check_texts`.
+    Every value has the text of what was written, also where Python has no such value, see `exact_values`. Texts are
+    taken as they are, see `check_texts`.
 
     Args:
         values: Of any type that has texts.
         column: Name of the column, for messages.
+        first_row: Index of its first row in the whole batch, for messages.
 
     Raises:
-        RequestError: A value is out of Python's range, such as a date after the year 9999.
+        RequestError: A value has no text, such as a time in the year 40,000. Names column and row.
         ColumnTooLargeError: The texts have more than 2 GiB.
     """
+    try:
+        values = resolved(values)
+    except pa.ArrowInvalid as error:
+        raise ColumnTooLargeError from error
     kind = values.type
-    if pa.types.is_dictionary(kind):
-        try:
-            values = values.dictionary_decode()
-        except pa.ArrowInvalid as error:
-            raise ColumnTooLargeError from error
-        kind = values.type
     if pa.types.is_integer(kind):
         return values.cast(pa.string())
     if pa.types.is_string_view(kind):
@@ -63,30 +68,56 @@ def text_column(values: pa.Array, column: str) -> pa.StringArray:
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return values if pa.types.is_string(kind) else narrowed(values)
     try:
-        target = _without_nanoseconds(kind)
-        if target != kind:
-            values = values.cast(target, safe=False)
-        texts = [value_to_text(value) for value in values.to_pylist()]
-    except (ValueError, OverflowError) as error:
+        texts = _texts(values)
+    except _UNREADABLE as error:
+        if isinstance(error, pa.ArrowInvalid) and len(values) > 1:
+            # A dictionary below, of values that are too many at once.
+            raise ColumnTooLargeError from error
+        row, reason = _first_unreadable(values)
         raise RequestError(
-            f"Column {column!r} has a value of type {values.type} that cannot be read as text: {error}."
+            f"Column {column!r}, row {first_row + row + 1} (counted from 1), has a value of type {kind} that cannot be "
+            f"read as text: {reason}. Correct the value, or leave the row out."
         ) from error
     # An empty text says as little as none.
     return strings_of([(text or "").encode() for text in texts], empty_is_null=True)
 
 
-def check_texts(texts: pa.StringArray, column: str) -> None:
+def check_texts(texts: pa.StringArray, column: str, first_row: int = 0) -> None:
     """Check that texts are UTF-8: Parquet files and data sets may hold any bytes in them, and nobody has looked.
 
     Raises:
-        RequestError: One is not. Names the column.
+        RequestError: One is not. Names the column and the row.
     """
     try:
         texts.validate(full=True)
     except pa.ArrowInvalid as error:
+        row = next(row for row in range(len(texts)) if not _is_utf8(texts[row]))
         raise RequestError(
-            f"Column {column!r} has a text that is not UTF-8: write the table again, with this column as UTF-8."
+            f"Column {column!r}, row {first_row + row + 1} (counted from 1), has a text that is not UTF-8: write the "
+            "table again, with this column as UTF-8."
         ) from error
+
+
+def _texts(values: pa.Array) -> list[str | None]:
+    return [value_to_text(value) for value in exact_values(values).to_pylist()]
+
+
+def _first_unreadable(values: pa.Array) -> tuple[int, str]:
+    """The place of the first value that has no text, and why."""
+    for row in range(len(values)):
+        try:
+            _texts(values.slice(row, 1))
+        except _UNREADABLE as error:
+            return row, str(error)
+    raise AssertionError("every value has a text by itself")
+
+
+def _is_utf8(text: pa.StringScalar) -> bool:
+    try:
+        text.as_py()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _holds_bytes(kind: pa.DataType) -> bool:
@@ -103,30 +134,3 @@ def _holds_bytes(kind: pa.DataType) -> bool:
         or pa.types.is_binary_view(kind)
         or pa.types.is_fixed_size_binary(kind)
     )
-
-
-def _without_nanoseconds(kind: pa.DataType) -> pa.DataType:
-    """The type with microseconds for nanoseconds, which only pandas could represent."""
-    if pa.types.is_timestamp(kind) and kind.unit == "ns":
-        return pa.timestamp("us", kind.tz)
-    if pa.types.is_duration(kind) and kind.unit == "ns":
-        return pa.duration("us")
-    if pa.types.is_time64(kind) and kind.unit == "ns":
-        return pa.time64("us")
-    if pa.types.is_dictionary(kind):
-        return _without_nanoseconds(kind.value_type)
-    if pa.types.is_struct(kind):
-        return pa.struct([_retyped(kind.field(index)) for index in range(kind.num_fields)])
-    if pa.types.is_map(kind):
-        return pa.map_(_without_nanoseconds(kind.key_type), _retyped(kind.item_field))
-    if pa.types.is_fixed_size_list(kind):
-        return pa.list_(_retyped(kind.value_field), kind.list_size)
-    if pa.types.is_large_list(kind):
-        return pa.large_list(_retyped(kind.value_field))
-    if pa.types.is_list(kind):
-        return pa.list_(_retyped(kind.value_field))
-    return kind
-
-
-def _retyped(field: pa.Field) -> pa.Field:
-    return field.with_type(_without_nanoseconds(field.type))

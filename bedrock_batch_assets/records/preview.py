@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from bedrock_batch_assets.records.exact_values import exact_values
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -13,23 +15,21 @@ _CELL_CHARACTERS = 300
 def preview_rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:
     """The rows as Python values by column name; long texts are cut short.
 
-    Never raises: a value that Python does not have, such as a date after the year 9999, is shown by its type.
+    Never raises: a value that Python does not have, such as a date after the year 9999, is shown as a text.
     """
     names = batch.schema.names
-    return [
-        {name: _cell(batch.column(place)[row]) for place, name in enumerate(names)} for row in range(batch.num_rows)
-    ]
+    columns = [exact_values(column) for column in batch.columns]
+    return [{name: _cell(columns[place][row]) for place, name in enumerate(names)} for row in range(batch.num_rows)]
 
 
 def python_value(value: pa.Scalar) -> Any:
-    """The value, or a text that stands for it where Python does not have it."""
+    """The value, or a text that stands for it if Python does not have it."""
     try:
         return value.as_py()
     except UnicodeDecodeError:
         return "(not UTF-8)"
-    except (ValueError, OverflowError):
-        # Times; Arrow's own text for them goes through Python as well.
-        return f"({value.type} out of Python's range)"
+    except (ValueError, OverflowError, LookupError) as error:
+        return f"({value.type}: {error})"
 
 
 def _cell(value: pa.Scalar) -> Any:

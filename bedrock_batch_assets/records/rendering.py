@@ -194,10 +194,10 @@ class RecordRenderer:
         self, batch: pa.RecordBatch, first_row: int, *, check: bool
     ) -> tuple[list[pa.StringArray], npt.NDArray[np.int64], list[tuple[int, str]]]:
         """The texts per column of the rows that are sent, the positions of these rows in `batch`, and the others."""
-        columns = [text_column(batch.column(column), column) for column in self.columns]
+        columns = [text_column(batch.column(column), column, first_row) for column in self.columns]
         if check:
             for column, texts in zip(self.columns, columns, strict=True):
-                check_texts(texts, column)
+                check_texts(texts, column, first_row)
         empty = [empty_values(texts) for texts in columns]
         skips = np.logical_or.reduce(empty) if empty else np.zeros(batch.num_rows, np.bool_)
         if not skips.any():

@@ -152,13 +152,18 @@ class ObjectStore:
         """
         return json.loads(self.get_bytes(key))
 
-    def open_reader(self, key: str, *, read_ahead: int = 1 << 20) -> io.BufferedReader:
-        """The object as a seekable binary file that fetches ranges, at least `read_ahead` bytes at a time.
+    def open_reader(self, found: str | ObjectInfo, *, read_ahead: int = 1 << 20) -> io.BufferedReader:
+        """An object as a seekable binary file that fetches ranges, at least `read_ahead` bytes at a time.
+
+        Args:
+            found: Its key; or what was found under it, and then that version of it is read, however often it is opened.
+            read_ahead: In bytes.
 
         Raises:
             ObjectNotFoundError: There is no such object.
         """
-        return io.BufferedReader(RangeReader(self.client, self.bucket, key), buffer_size=read_ahead)
+        key, version = (found, None) if isinstance(found, str) else (found.key, (found.size, found.etag))
+        return io.BufferedReader(RangeReader(self.client, self.bucket, key, version), buffer_size=read_ahead)
 
     def blocks(self, key: str) -> Iterator[bytes]:
         """The object from front to back, with the next blocks on their way while the caller works on one.

@@ -23,16 +23,25 @@ class RangeReader(io.RawIOBase):
     it in `io.BufferedReader` to read ahead.
     """
 
-    def __init__(self, client: "S3Client", bucket: str, key: str) -> None:
+    def __init__(self, client: "S3Client", bucket: str, key: str, version: tuple[int, str] | None = None) -> None:
+        """Find the object.
+
+        Args:
+            client: Reads from S3.
+            bucket: The bucket.
+            key: The key.
+            version: Size in bytes and ETag of the version to read, from a listing. Default: the one that is there now.
+        """
         super().__init__()
         self._client = client
         self._bucket = bucket
         self._key = key
         self._position = 0
-        with s3_errors_explained("s3:GetObject", bucket, key):
-            head = client.head_object(Bucket=bucket, Key=key)
-        self.size = head["ContentLength"]
-        self._etag = head["ETag"]
+        if version is None:
+            with s3_errors_explained("s3:GetObject", bucket, key):
+                head = client.head_object(Bucket=bucket, Key=key)
+            version = head["ContentLength"], head["ETag"]
+        self.size, self._etag = version
 
     def readable(self) -> bool:
         """True: it is for reading."""

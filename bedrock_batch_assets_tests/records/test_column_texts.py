@@ -3,6 +3,7 @@ import uuid
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -49,43 +50,63 @@ def test_a_column_has_the_texts_of_its_values(column: pa.Array) -> None:
 
 
 NANOSECONDS = 1_714_564_800_000_250_999
+WRITTEN = "2024-05-01 12:00:00.000250999"
 
 
 @pytest.mark.parametrize(
     ("kind", "value", "text"),
     [
-        (pa.timestamp("ns"), NANOSECONDS, "2024-05-01 12:00:00.000250"),
-        (pa.timestamp("ns", "UTC"), NANOSECONDS, "2024-05-01 12:00:00.000250+00:00"),
-        (pa.duration("ns"), 1_500_000_999, "0:00:01.500000"),
-        (pa.time64("ns"), 1_500_000_999, "00:00:01.500000"),
-        (pa.list_(pa.timestamp("ns")), [NANOSECONDS], '["2024-05-01 12:00:00.000250"]'),
-        (pa.large_list(pa.timestamp("ns")), [NANOSECONDS], '["2024-05-01 12:00:00.000250"]'),
-        (pa.list_(pa.timestamp("ns"), 1), [NANOSECONDS], '["2024-05-01 12:00:00.000250"]'),
-        (pa.struct([("at", pa.timestamp("ns"))]), {"at": NANOSECONDS}, '{"at":"2024-05-01 12:00:00.000250"}'),
-        (pa.map_(pa.string(), pa.timestamp("ns")), [("at", NANOSECONDS)], '[["at","2024-05-01 12:00:00.000250"]]'),
+        (pa.timestamp("ns"), NANOSECONDS, WRITTEN),
+        (pa.timestamp("ns"), NANOSECONDS - 999, "2024-05-01 12:00:00.000250"),
+        (pa.timestamp("ns"), -1, "1969-12-31 23:59:59.999999999"),
+        (pa.timestamp("ns", "UTC"), NANOSECONDS, f"{WRITTEN}+00:00"),
+        (pa.timestamp("ns", "Europe/Berlin"), NANOSECONDS, "2024-05-01 14:00:00.000250999+02:00"),
+        (pa.duration("ns"), 1_500_000_999, "0:00:01.500000999"),
+        (pa.time64("ns"), 1_500_000_999, "00:00:01.500000999"),
+        (pa.list_(pa.timestamp("ns")), [NANOSECONDS], f'["{WRITTEN}"]'),
+        (pa.large_list(pa.timestamp("ns")), [NANOSECONDS], f'["{WRITTEN}"]'),
+        (pa.list_(pa.timestamp("ns"), 1), [NANOSECONDS], f'["{WRITTEN}"]'),
+        (pa.struct([("at", pa.timestamp("ns"))]), {"at": NANOSECONDS}, f'{{"at":"{WRITTEN}"}}'),
+        (pa.map_(pa.string(), pa.timestamp("ns")), [("at", NANOSECONDS)], f'[["at","{WRITTEN}"]]'),
+        (pa.date32(), 2_932_897, "10000-01-01"),
+        (pa.date32(), -719_163, "0000-12-31"),
+        (pa.list_(pa.date32()), [-719_529], '["-0001-12-31"]'),
+        (pa.timestamp("us"), 253_402_300_800_000_001, "10000-01-01 00:00:00.000001"),
+        (pa.timestamp("s", "UTC"), 253_402_300_800, "10000-01-01 00:00:00+00:00"),
+        (pa.timestamp("s"), -62_135_596_801, "0000-12-31 23:59:59"),
+        # On the clock of the zone it is the year 10,000 already, which Python cannot tell.
+        (pa.timestamp("s", "Europe/Berlin"), 253_402_300_799, "9999-12-31 23:59:59+00:00"),
+        (pa.timestamp("s", "Mars/Olympus"), 0, "1970-01-01 00:00:00+00:00"),
+        (pa.time64("us"), 86_400_000_000, "24:00:00"),
+        (pa.time32("ms"), 90_000_001, "25:00:00.001000"),
+        (pa.duration("s"), 10**17, "1157407407407 days, 9:46:40"),
+        (pa.float16(), np.float16(0.5), "0.5"),
+        (pa.list_(pa.float16()), [np.float16(0.5)], "[0.5]"),
     ],
     ids=str,
 )
-def test_nanoseconds_are_cut_to_microseconds(kind: pa.DataType, value: Any, text: str) -> None:
-    """Only pandas could represent them, which a process that renders does not load."""
+def test_what_python_has_no_value_for_has_its_text(kind: pa.DataType, value: Any, text: str) -> None:
+    """Nanoseconds, years of five digits, 24:00:00 and long durations come into the prompt as they were written."""
     assert text_column(pa.array([value, None], kind), "a").to_pylist() == [text, None]
+    assert text_column(pa.array([None, value], kind).slice(1), "a").to_pylist() == [text]
 
 
-def test_a_date_that_python_does_not_have_is_the_requests_fault() -> None:
-    """The message names the column and the type instead of ending in an overflow."""
-    with pytest.raises(RequestError, match=r"'day'.*timestamp"):
-        text_column(pa.array([2**62], pa.timestamp("s")), "day")
+def test_a_struct_that_python_cannot_have_is_the_requests_fault() -> None:
+    """The message names column and row instead of ending in an error of Arrow's."""
+    twice = pa.StructArray.from_arrays([pa.array([1, 2]), pa.array([3, 4])], ["x", "x"])
+    with pytest.raises(RequestError, match=r"'pair', row 8 .*duplicate field names"):
+        text_column(twice, "pair", first_row=7)
 
 
 @pytest.mark.parametrize("text", [b"a\xff", b" \xff", b"\xed\xa0\x80", b"\xc2"])
 def test_a_text_that_is_not_utf8_is_the_requests_fault(text: bytes) -> None:
     """The message names the column; the texts around it are fine."""
     texts = pa.array([b"a", text, "é".encode()]).view(pa.string())
-    with pytest.raises(RequestError, match="'topic' has a text that is not UTF-8"):
+    with pytest.raises(RequestError, match=r"'topic', row 2 .*has a text that is not UTF-8"):
         check_texts(texts, "topic")
     check_texts(texts.slice(2), "topic")
     nested = pa.ListArray.from_arrays(pa.array([0, 3], pa.int32()), texts)
-    with pytest.raises(RequestError, match=r"'topic' has a value.*utf-8"):
+    with pytest.raises(RequestError, match=r"'topic', row 1 .*has a value.*utf-8"):
         text_column(nested, "topic")
 
 

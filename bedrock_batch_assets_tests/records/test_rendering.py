@@ -138,7 +138,7 @@ def test_a_text_that_is_not_utf8_is_refused_before_it_is_sent(kind: pa.DataType,
     texts = pa.array([b"a", b" \xff"], pa.binary() if kind == pa.string() else pa.large_binary()).view(kind)
     batch = pa.RecordBatch.from_arrays([texts, pa.array([1, 2])], names=["topic", "id"])
     processor = SlowAnthropicProcessor() if slow else AnthropicProcessor()
-    with pytest.raises(RequestError, match="'topic' has a text that is not UTF-8"):
+    with pytest.raises(RequestError, match=r"'topic', row 2 .*has a text that is not UTF-8"):
         RecordRenderer(processor, PromptTemplate.parse("{topic}"), batch.schema).render(batch, 0)
     assert RecordRenderer(processor, PromptTemplate.parse("{id}"), batch.schema).render(batch, 0).record_count == 2
 

@@ -1,14 +1,15 @@
 """Hugging Face datasets: from the hub or a local folder, streamed by the `datasets` library."""
 
-import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from bedrock_batch_assets.errors import ConfigurationError, RequestError
+from bedrock_batch_assets.errors import RequestError
+from bedrock_batch_assets.ingest.sources.hugging_face_errors import check_dataset_request, dataset_errors_explained
+from bedrock_batch_assets.ingest.sources.hugging_face_parquet import parquet_source
+from bedrock_batch_assets.ingest.sources.parquet_source import ParquetSource
 
 # Rows may hold images or documents of megabytes, so batches are short.
 _BATCH_ROWS = 256
@@ -21,30 +22,30 @@ class HuggingFaceSource:
     local folder: one that holds data files, or one that `Dataset.save_to_disk` wrote.
     """
 
-    def __init__(self, dataset_id: str, split: str) -> None:
+    def __init__(self, dataset_id: str, split: str, max_rows: int | None = None) -> None:
         """Find the dataset and its columns.
+
+        Args:
+            dataset_id: See the class.
+            split: A split of it.
+            max_rows: Parquet files beyond these rows are not looked at.
 
         Raises:
             RequestError: There is no such dataset or split, or its files cannot be read.
-            ConfigurationError: The hub cannot be reached, or denies access.
+            ConfigurationError: The hub cannot be reached or denies access, or a package is missing.
         """
         self.name = f"Dataset {dataset_id!r}, split {split!r}"
-        with _explained(dataset_id, split):
-            self._dataset = _load(dataset_id, split)
-            if self._dataset.features is not None:
-                self._tables = self._dataset.with_format("arrow").iter(batch_size=_BATCH_ROWS)
-                schema = self._dataset.features.arrow_schema
-            else:
-                # CSV and JSON files declare no types: those of the first rows count.
-                self._tables = self._dataset.with_format("arrow").iter(batch_size=_BATCH_ROWS)
-                first = next(iter(self._tables), None)
-                if first is None:
-                    raise RequestError(f"{self.name} has no rows: choose another split.")
-                self._tables = _chained(first, self._tables)
-                schema = first.schema
         self._dataset_id = dataset_id
         self._split = split
-        self.schema = schema.remove_metadata()
+        check_dataset_request(dataset_id, split)
+        self._parquet: ParquetSource | None = None
+        with dataset_errors_explained(dataset_id, split):
+            dataset = _load(dataset_id, split, max_rows)
+            if isinstance(dataset, ParquetSource):
+                self._parquet = dataset
+                self.schema = dataset.schema
+            else:
+                self._tables, self.schema = self._streamed(dataset)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The rows, in order.
@@ -53,9 +54,23 @@ class HuggingFaceSource:
             RequestError: A file cannot be read, or rows are of another type than the first.
             ConfigurationError: The hub cannot be reached any more.
         """
-        with _explained(self._dataset_id, self._split):
+        with dataset_errors_explained(self._dataset_id, self._split):
+            if self._parquet is not None:
+                yield from self._parquet.batches()
+                return
             for table in self._tables:
                 yield from self._aligned(table).to_batches()
+
+    def _streamed(self, dataset: Any) -> tuple[Iterator[pa.Table], pa.Schema]:
+        """The rows as the datasets library gives them, and their columns."""
+        tables = dataset.with_format("arrow").iter(batch_size=_BATCH_ROWS)
+        if dataset.features is not None:
+            return tables, dataset.features.arrow_schema.remove_metadata()
+        # CSV and JSON files declare no types: those of the first rows count.
+        first = next(iter(tables), None)
+        if first is None:
+            raise RequestError(f"{self.name} has no rows: choose another split.")
+        return _chained(first, tables), first.schema.remove_metadata()
 
     def _aligned(self, table: pa.Table) -> pa.Table:
         table = table.replace_schema_metadata(None)
@@ -81,7 +96,8 @@ class HuggingFaceSource:
         return pa.Table.from_arrays(columns, schema=self.schema)
 
 
-def _load(dataset_id: str, split: str) -> Any:
+def _load(dataset_id: str, split: str, max_rows: int | None) -> Any:
+    """A dataset of the library's, or a source of Parquet files."""
     import datasets
 
     datasets.disable_progress_bars()
@@ -89,9 +105,14 @@ def _load(dataset_id: str, split: str) -> Any:
     if folder.is_dir():
         if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
             return _load_from_disk(folder, split)
-        return datasets.load_dataset(str(folder), split=split, streaming=True)
-    name, _, configuration = dataset_id.partition(":")
-    return datasets.load_dataset(name, configuration or None, split=split, streaming=True)
+        builder = datasets.load_dataset_builder(str(folder))
+    else:
+        name, _, configuration = dataset_id.partition(":")
+        builder = datasets.load_dataset_builder(name, configuration or None)
+    source = parquet_source(builder, split, max_rows)
+    if source is not None:
+        return source
+    return builder.as_streaming_dataset(split=split)
 
 
 def _load_from_disk(folder: Path, split: str) -> Any:
@@ -109,57 +130,3 @@ def _load_from_disk(folder: Path, split: str) -> Any:
 def _chained(first: pa.Table, rest: Iterator[pa.Table]) -> Iterator[pa.Table]:
     yield first
     yield from rest
-
-
-@contextmanager
-def _explained(dataset_id: str, split: str) -> Iterator[None]:
-    """Turn the errors of the datasets library and the hub's client into ours."""
-    import datasets
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
-
-    # The transport's errors are those of the HTTP library that the hub's client is built on (requests, httpx, ...), and
-    # its own derive from them and from OSError.
-    unreachable: tuple[type[BaseException], ...] = (OSError, OfflineModeIsEnabled, *HfHubHTTPError.__bases__)
-    local = Path(dataset_id).expanduser().is_dir()
-    try:
-        yield
-    except (RequestError, ConfigurationError):
-        raise
-    except datasets.exceptions.DatasetNotFoundError as error:
-        raise RequestError(
-            f"There is no dataset {dataset_id!r} on the Hugging Face Hub, nor a folder of that name: check dataset_id. "
-            "If it is private or gated, set HF_TOKEN to a token that may read it."
-        ) from error
-    except FileNotFoundError as error:
-        raise RequestError(
-            f"The dataset {dataset_id!r} holds no data files that can be read ({_first_line(error)}): check dataset_id."
-        ) from error
-    except unreachable as error:
-        if local:
-            raise RequestError(f"The dataset folder {dataset_id!r} cannot be read ({_first_line(error)}).") from error
-        raise ConfigurationError(
-            f"The Hugging Face Hub cannot be reached for {dataset_id!r} ({_first_line(error)}): check the network and "
-            "HF_ENDPOINT, and that HF_HUB_OFFLINE is not set."
-        ) from error
-    except ValueError as error:
-        raise RequestError(_explain_value_error(dataset_id, split, str(error))) from error
-    except datasets.exceptions.DatasetsError as error:
-        raise RequestError(f"The dataset {dataset_id!r} cannot be read ({_first_line(error)}).") from error
-
-
-def _explain_value_error(dataset_id: str, split: str, message: str) -> str:
-    if found := re.search(r"Bad split.*?Available splits: (\[.*?\])", message, re.DOTALL):
-        return f"The dataset {dataset_id!r} has no split {split!r}: it has {found[1].strip('[]')}."
-    if "Config name is missing" in message or "BuilderConfig" in message:
-        names = re.findall(r"\[.*?\]", message, re.DOTALL)
-        listed = names[0].strip("[]") if names else "see its page"
-        return (
-            f"The dataset {dataset_id!r} has several configurations ({listed}): name one of them, as in "
-            "'owner/name:configuration'."
-        )
-    return f"The dataset {dataset_id!r} cannot be read ({message.strip().splitlines()[0].rstrip('.')})."
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0].rstrip(".") if text else type(error).__name__
