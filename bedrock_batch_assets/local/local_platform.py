@@ -27,6 +27,7 @@ import yaml
 
 from bedrock_batch_assets.client.webserver import URL_VARIABLE, DagsterRefusedError, UnreachableError, Webserver
 from bedrock_batch_assets.errors import ConfigurationError
+from bedrock_batch_assets.extras import check_instance_settings, require_extra
 from bedrock_batch_assets.jobs.resource import ROLE_ARN_VARIABLE
 from bedrock_batch_assets.local.processes import Program, ProgramFailedError
 from bedrock_batch_assets.storage.resource import BUCKET_VARIABLE
@@ -159,9 +160,13 @@ def start_local_aws(
     """Start local AWS at `url`, with its role and some buckets.
 
     Its log and settings are in `directory`; with `data`, objects and jobs are kept there from one time to the next.
+
+    Raises:
+        ConfigurationError: The extra `local` is not installed.
     """
     import json
 
+    require_extra("local", "moto", "The local stand-in for AWS")
     directory.mkdir(parents=True, exist_ok=True)
     settings_file = directory / "aws_settings.json"
     settings_file.write_text(json.dumps(settings or {}))
@@ -243,14 +248,20 @@ def local_aws_environment(url: str) -> dict[str, str]:
 
 
 def instance_settings(home: Path, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The project's dagster.yaml with some changes, all of its storage in `home`."""
+    """The project's dagster.yaml with some changes, all of its storage in `home`.
+
+    Raises:
+        ConfigurationError: A setting needs an extra that is not installed.
+    """
     settings = yaml.safe_load(project_file("dagster.yaml").read_text())
     storage = {
         "storage": {"sqlite": {"base_dir": str(home / "storage")}},
         "local_artifact_storage": {"config": {"base_dir": str(home)}},
         "compute_logs": {"config": {"base_dir": str(home / "compute_logs")}},
     }
-    return _merged(_merged(settings, storage), changes)
+    merged = _merged(_merged(settings, storage), changes)
+    check_instance_settings(merged)
+    return merged
 
 
 def project_file(name: str) -> Path:

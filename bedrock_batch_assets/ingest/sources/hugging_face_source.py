@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from bedrock_batch_assets.errors import ConfigurationError, RequestError
+from bedrock_batch_assets.extras import require_extra
 
 # Rows may hold images or documents of megabytes, so batches are short.
 _BATCH_ROWS = 256
@@ -29,6 +30,7 @@ class HuggingFaceSource:
             ConfigurationError: The hub cannot be reached, or denies access.
         """
         self.name = f"Dataset {dataset_id!r}, split {split!r}"
+        require_extra("huggingface", "datasets", f"dataset_id {dataset_id!r}")
         with _explained(dataset_id, split):
             self._dataset = _load(dataset_id, split)
             if self._dataset.features is not None:
