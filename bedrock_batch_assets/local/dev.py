@@ -73,6 +73,9 @@ def _dev(port: int | None) -> None:
     from bedrock_batch_assets.local import local_platform
     from bedrock_batch_assets.local.processes import Program
 
+    is_local = uses_local_aws(os.environ)
+    if is_local:
+        local_platform.require_local_aws()
     instance_file = local_platform.project_file("dagster.yaml")
     check_instance_settings(yaml.safe_load(instance_file.read_text()) or {})
     folder = instance_file.parent
@@ -80,7 +83,6 @@ def _dev(port: int | None) -> None:
     port = port or local_platform.free_port(FIRST_PORT)
     url = f"http://{local_platform.HOST}:{port}"
     programs: list[Program] = []
-    is_local = uses_local_aws(os.environ)
     try:
         environment = dict(os.environ)
         aws_url = f"http://{local_platform.HOST}:{local_platform.free_port(FIRST_AWS_PORT)}"

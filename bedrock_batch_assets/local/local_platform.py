@@ -109,6 +109,7 @@ class LocalPlatform:
 
     def start(self) -> None:
         """Start everything, and wait until requests are answered and the assets are loaded."""
+        require_local_aws()
         home = Path(self.environment["DAGSTER_HOME"])
         home.mkdir(parents=True, exist_ok=True)
         (home / "dagster.yaml").write_text(yaml.safe_dump(instance_settings(home, self._dagster_yaml)))
@@ -148,6 +149,15 @@ class LocalPlatform:
         self.end()
 
 
+def require_local_aws() -> None:
+    """Check that local AWS can be started.
+
+    Raises:
+        ConfigurationError: The extra `local` is not installed.
+    """
+    require_extra("local", "moto", "The local stand-in for AWS")
+
+
 def start_local_aws(
     url: str,
     directory: Path,
@@ -166,7 +176,7 @@ def start_local_aws(
     """
     import json
 
-    require_extra("local", "moto", "The local stand-in for AWS")
+    require_local_aws()
     directory.mkdir(parents=True, exist_ok=True)
     settings_file = directory / "aws_settings.json"
     settings_file.write_text(json.dumps(settings or {}))
@@ -253,7 +263,7 @@ def instance_settings(home: Path, changes: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigurationError: A setting needs an extra that is not installed.
     """
-    settings = yaml.safe_load(project_file("dagster.yaml").read_text())
+    settings = yaml.safe_load(_instance_file().read_text())
     storage = {
         "storage": {"sqlite": {"base_dir": str(home / "storage")}},
         "local_artifact_storage": {"config": {"base_dir": str(home)}},
@@ -262,6 +272,17 @@ def instance_settings(home: Path, changes: Mapping[str, Any]) -> dict[str, Any]:
     merged = _merged(_merged(settings, storage), changes)
     check_instance_settings(merged)
     return merged
+
+
+def _instance_file() -> Path:
+    """The project's dagster.yaml; outside of its folder the copy that is in the wheel."""
+    try:
+        return project_file("dagster.yaml")
+    except ConfigurationError:
+        packaged = Path(__file__).resolve().parents[1] / "examples" / "dagster.yaml"
+        if packaged.is_file():
+            return packaged
+        raise
 
 
 def project_file(name: str) -> Path:
