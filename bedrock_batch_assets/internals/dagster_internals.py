@@ -287,7 +287,8 @@ def read_values(instance: "DagsterInstance", keys: Collection[str]) -> dict[str,
 
 def write_values(instance: "DagsterInstance", values: Mapping[str, str]) -> None:
     """Write some values; this is no event in anybody's log."""
-    if keeps_values(instance):
+    # No values would be a statement that no database takes.
+    if values and keeps_values(instance):
         instance.run_storage.set_cursor_values(dict(values))
 
 

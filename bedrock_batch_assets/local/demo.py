@@ -112,8 +112,9 @@ def _interrupt(number: int, frame: object) -> None:
 
 
 def _demo(console: "Console", folder: Path, *, keep: bool) -> None:
-    from bedrock_batch_assets.local.local_platform import LocalPlatform
+    from bedrock_batch_assets.local.local_platform import LocalPlatform, require_local_aws
 
+    require_local_aws()
     started = time.monotonic()
     console.print("Starting local AWS (S3 and Bedrock on this machine) and Dagster …", highlight=False)
     with LocalPlatform(folder) as platform:

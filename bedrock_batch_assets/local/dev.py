@@ -12,8 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import click
+import yaml
 
 from bedrock_batch_assets.errors import BatchError
+from bedrock_batch_assets.extras import check_instance_settings
 
 # Dagster's own default.
 FIRST_PORT = 3000
@@ -70,7 +72,11 @@ def _dev(port: int | None) -> None:
     from bedrock_batch_assets.local import local_platform
     from bedrock_batch_assets.local.folder_lock import folder_lock
 
-    folder = local_platform.project_file("dagster.yaml").parent
+    if uses_local_aws(os.environ):
+        local_platform.require_local_aws()
+    instance_file = local_platform.project_file("dagster.yaml")
+    check_instance_settings(yaml.safe_load(instance_file.read_text()) or {})
+    folder = instance_file.parent
     port = port or local_platform.free_port(FIRST_PORT)
     with folder_lock(folder / ".dagster" / "dev.lock", f"http://{local_platform.HOST}:{port}"):
         _run(folder, port)

@@ -27,6 +27,7 @@ import yaml
 
 from bedrock_batch_assets.client.webserver import URL_VARIABLE, DagsterRefusedError, UnreachableError, Webserver
 from bedrock_batch_assets.errors import ConfigurationError
+from bedrock_batch_assets.extras import check_instance_settings, require_extra
 from bedrock_batch_assets.jobs.resource import ROLE_ARN_VARIABLE
 from bedrock_batch_assets.local.processes import Program, ProgramFailedError
 from bedrock_batch_assets.storage.resource import BUCKET_VARIABLE
@@ -108,6 +109,7 @@ class LocalPlatform:
 
     def start(self) -> None:
         """Start everything, and wait until requests are answered and the assets are loaded."""
+        require_local_aws()
         home = Path(self.environment["DAGSTER_HOME"])
         home.mkdir(parents=True, exist_ok=True)
         (home / "dagster.yaml").write_text(yaml.safe_dump(instance_settings(home, self._dagster_yaml)))
@@ -147,6 +149,15 @@ class LocalPlatform:
         self.end()
 
 
+def require_local_aws() -> None:
+    """Check that local AWS can be started.
+
+    Raises:
+        ConfigurationError: The extra `local` is not installed.
+    """
+    require_extra("local", "moto", "The local stand-in for AWS")
+
+
 def start_local_aws(
     url: str,
     directory: Path,
@@ -159,9 +170,13 @@ def start_local_aws(
     """Start local AWS at `url`, with its role and some buckets.
 
     Its log and settings are in `directory`; with `data`, objects and jobs are kept there from one time to the next.
+
+    Raises:
+        ConfigurationError: The extra `local` is not installed.
     """
     import json
 
+    require_local_aws()
     directory.mkdir(parents=True, exist_ok=True)
     settings_file = directory / "aws_settings.json"
     settings_file.write_text(json.dumps(settings or {}))
@@ -243,14 +258,31 @@ def local_aws_environment(url: str) -> dict[str, str]:
 
 
 def instance_settings(home: Path, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The project's dagster.yaml with some changes, all of its storage in `home`."""
-    settings = yaml.safe_load(project_file("dagster.yaml").read_text())
+    """The project's dagster.yaml with some changes, all of its storage in `home`.
+
+    Raises:
+        ConfigurationError: A setting needs an extra that is not installed.
+    """
+    settings = yaml.safe_load(_instance_file().read_text())
     storage = {
         "storage": {"custom": {"config": {"base_dir": str(home / "storage")}}},
         "local_artifact_storage": {"config": {"base_dir": str(home)}},
         "compute_logs": {"config": {"base_dir": str(home / "compute_logs")}},
     }
-    return _merged(_merged(settings, storage), changes)
+    merged = _merged(_merged(settings, storage), changes)
+    check_instance_settings(merged)
+    return merged
+
+
+def _instance_file() -> Path:
+    """The project's dagster.yaml; outside of its folder the copy that is in the wheel."""
+    try:
+        return project_file("dagster.yaml")
+    except ConfigurationError:
+        packaged = Path(__file__).resolve().parents[1] / "examples" / "dagster.yaml"
+        if packaged.is_file():
+            return packaged
+        raise
 
 
 def project_file(name: str) -> Path:

@@ -39,9 +39,14 @@ def _run(options: argparse.Namespace, ended: threading.Event) -> None:
     settings = _read_settings(options.settings)
     listening = listen(options.host, options.port)
     # moto is slow to import, so a wrong argument is told first.
-    from bedrock_batch_assets.local_aws.persistence import load, save
-    from bedrock_batch_assets.local_aws.server import Server
-    from bedrock_batch_assets.local_aws.service import Service
+    try:
+        from bedrock_batch_assets.local_aws.persistence import load, save
+        from bedrock_batch_assets.local_aws.server import Server
+        from bedrock_batch_assets.local_aws.service import Service
+    except ImportError as error:
+        raise StartError(
+            f"moto is not installed as it is needed here ({error}): pip install 'bedrock-batch-assets[local]'"
+        ) from error
 
     service = Service(settings)
     server = Server(service, listening)

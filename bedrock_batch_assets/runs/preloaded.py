@@ -2,13 +2,17 @@
 
 Whoever forks must have no threads: they are gone in the child, and locks that they held are not. So nothing here
 starts one, and no definitions of the user's own are imported, which might.
+
+No error leaves this module: Python's fork server hides an ImportError, and ends at any other one, so that no run could
+start. A module that cannot be imported is left to the runs, and the log of the code server says so.
 """
 
 import gc
 import importlib
 import os
 
-from bedrock_batch_assets.internals.dagster_internals import PRELOADED_MODULES
+from bedrock_batch_assets.internals.botocore_internals import load_service_models
+from bedrock_batch_assets.internals.dagster_internals import PRELOADED_MODULES, PRIVATE_PARTS
 
 _MODULES = (
     *PRELOADED_MODULES,
@@ -34,17 +38,21 @@ _WITHOUT_THREADS = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "backgr
 def _load() -> None:
     kept = {name: os.environ.get(name) for name in _WITHOUT_THREADS}
     os.environ.update(_WITHOUT_THREADS)
+    failed: list[str] = []
     try:
         for module in _MODULES:
-            importlib.import_module(module)
+            try:
+                importlib.import_module(module)
+            except Exception as error:  # noqa: BLE001  # whatever it is, see above
+                failed.append(f"{module}: {type(error).__name__}: {error}")
     finally:
         for name, value in kept.items():
             if value is None:
                 del os.environ[name]
             else:
                 os.environ[name] = value
-    from bedrock_batch_assets.internals.botocore_internals import load_service_models
-
+    if failed:
+        PRIVATE_PARTS.say_once("preloaded modules", "; ".join(failed))
     load_service_models(("s3", "bedrock"))
     # Objects that live for ever: no collection in a child looks at them, which would copy their pages.
     gc.collect()

@@ -15,10 +15,16 @@ from bedrock_batch_assets.storage.resource import BatchStorage
 
 RUNNING = BatchStatus("demo", BatchState.running, version="v", input_run="run-1", rows=3)
 DONE = BatchStatus("demo", BatchState.done, version="v", input_run="run-1", rows=3, rows_done=3)
-THROTTLED = ClientError(
-    {"Error": {"Code": "ThrottlingException"}, "ResponseMetadata": {"HTTPStatusCode": 429}}, "ListObjectsV2"
-)
-DENIED = ClientError({"Error": {"Code": "NoSuchBucket"}, "ResponseMetadata": {"HTTPStatusCode": 404}}, "ListObjectsV2")
+
+
+def refused(code: str, status: int) -> ClientError:
+    """An error of S3."""
+    response: Any = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return ClientError(response, "ListObjectsV2")
+
+
+THROTTLED = refused("ThrottlingException", 429)
+DENIED = refused("NoSuchBucket", 404)
 
 
 class Followed:

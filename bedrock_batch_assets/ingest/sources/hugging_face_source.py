@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from bedrock_batch_assets.errors import RequestError
+from bedrock_batch_assets.extras import require_extra
 from bedrock_batch_assets.ingest.sources.hugging_face_errors import check_dataset_request, dataset_errors_explained
 from bedrock_batch_assets.ingest.sources.hugging_face_parquet import parquet_source
 from bedrock_batch_assets.ingest.sources.parquet_source import ParquetSource
@@ -35,6 +36,7 @@ class HuggingFaceSource:
             ConfigurationError: The hub cannot be reached or denies access, or a package is missing.
         """
         self.name = f"Dataset {dataset_id!r}, split {split!r}"
+        require_extra("huggingface", "datasets", f"dataset_id {dataset_id!r}")
         self._dataset_id = dataset_id
         self._split = split
         check_dataset_request(dataset_id, split)
