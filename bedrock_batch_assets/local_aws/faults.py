@@ -3,6 +3,7 @@
 import hashlib
 import random
 import threading
+import time
 from collections import Counter
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -17,14 +18,20 @@ _ORDER: tuple[RecordFault, ...] = ("error", "truncate", "missing", "twice", "cor
 
 @dataclass(slots=True)
 class _Counted:
-    """A fault with the number of times it may still strike (None: no limit)."""
+    """A fault with the number of times it may still strike (None: no limit), and until when."""
 
     fault: ApiFault | JobEnding
     left: int | None
+    until: float | None = None
 
     def strikes(self, rng: random.Random) -> bool:
         if self.left == 0:
             return False
+        if isinstance(self.fault, ApiFault) and self.fault.seconds is not None:
+            now = time.monotonic()
+            self.until = now + self.fault.seconds if self.until is None else self.until
+            if now >= self.until:
+                return False
         if self.left is not None:
             self.left -= 1
         return self.fault.share >= 1.0 or rng.random() < self.fault.share

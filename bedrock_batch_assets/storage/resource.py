@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 from pydantic import Field
 
-from bedrock_batch_assets.aws import AwsConnection
+from bedrock_batch_assets.aws.connection import AwsConnection
 from bedrock_batch_assets.errors import BatchError, ConfigurationError
 from bedrock_batch_assets.storage.layout import Layout
 from bedrock_batch_assets.storage.manifests import (
