@@ -87,6 +87,13 @@ def refused(code: str, message: str, what: str) -> LapsedCredentialsError:
     return LapsedCredentialsError(text)
 
 
+def refused_without_reason(what: str) -> LapsedCredentialsError:
+    """S3 answered 400 to a HEAD request, which has no room for a code. It does so if the credentials have expired."""
+    return LapsedCredentialsError(
+        f"S3 answers 400 without a reason to {what}, as it does if the credentials have expired: {RENEW}"
+    )
+
+
 def unusable(error: Exception, what: str = "", profile: Profile | None = None) -> CredentialsError | None:
     """There are no credentials that could be sent to AWS. None if botocore's error is about something else.
 

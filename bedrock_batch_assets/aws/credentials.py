@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.credentials import Credentials
 from botocore.exceptions import NoCredentialsError
 
-from bedrock_batch_assets.aws.credential_errors import Profile, not_loaded, refused
+from bedrock_batch_assets.aws.credential_errors import Profile, not_loaded, refused, refused_without_reason
 from bedrock_batch_assets.aws.head_reasons import find_reason, note_parameters
 from bedrock_batch_assets.aws.renewal import current_wait
 from bedrock_batch_assets.error_codes import DENIED, is_lapsed, passes_by_itself, plain
@@ -110,11 +110,15 @@ class RenewableCredentials(Credentials):
             error.update(reason)
         code, message = str(error.get("Code", "")), str(error.get("Message", ""))
         service = operation.service_model.service_id
+        what = f"{service} {operation.name}"
         if is_lapsed(code, message):
-            self._renew(refused(code, message, f"{service} {operation.name}"), code, service, context)
+            self._renew(refused(code, message, what), code, service, context)
+            return 0.0
+        if code == "400" and operation.name.startswith("Head"):
+            self._renew(refused_without_reason(what), code, service, context)
             return 0.0
         status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        if not passes_by_itself(code, status) and code != "400":
+        if not passes_by_itself(code, status):
             self._worked = True
             wait = current_wait()
             if wait is not None:

@@ -7,14 +7,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from bedrock_batch_assets.aws.credential_errors import SET_CREDENTIALS, one_line, refused, unusable
+from bedrock_batch_assets.aws.credential_errors import (
+    SET_CREDENTIALS,
+    one_line,
+    refused,
+    refused_without_reason,
+    unusable,
+)
 from bedrock_batch_assets.aws.error_kinds import error_code, error_message, error_status, unwrapped
 from bedrock_batch_assets.error_codes import DENIED, UNSIGNED, is_lapsed, passes_by_itself, plain
 from bedrock_batch_assets.errors import (
     AccessDeniedError,
     ConfigurationError,
     CredentialsError,
-    LapsedCredentialsError,
     UnreachableServiceError,
 )
 
@@ -88,9 +93,7 @@ def _explain_answer(error: "ClientError", action: str, resource: str) -> Configu
     if is_lapsed(code, message):
         return refused(code, message, what)
     if code == "400" and error.operation_name.startswith("Head"):
-        return LapsedCredentialsError(
-            f"S3 answers 400 without a reason to {what}, as it does for credentials that have expired: renew them."
-        )
+        return refused_without_reason(what)
     if plain(code) in UNSIGNED:
         return CredentialsError(
             f"AWS finds no usable credentials in the request for {what} ({code}): {SET_CREDENTIALS}"

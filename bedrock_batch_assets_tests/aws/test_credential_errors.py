@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ BODY: dict[str, Any] = {
     "max_tokens": 5,
     "messages": [{"role": "user", "content": "hi"}],
 }
-CALLS = {
+CALLS: dict[str, Callable[[], object]] = {
     "HEAD": lambda: BatchStorage(bucket="data", max_attempts=1).objects.head("key"),
     "GET": lambda: BatchStorage(bucket="data", max_attempts=1).objects.get_bytes("key"),
     "jobs": lambda: list(BedrockBatchJobs(max_attempts=1).list()),
