@@ -68,8 +68,9 @@ _BROKEN = _codes(
     "TimeoutException",
 )
 _PASSING = THROTTLED | UNAVAILABLE | _BROKEN
-# Request timeout, failed dependency (a model's own error) and too many requests. All from 500 to 599 pass, too.
-_PASSING_STATUSES = frozenset({408, 424, 429})
+# Request timeout, failed dependency (a model's own error), too many requests, and all that begins with 5 but for "Not
+# Implemented" and "HTTP Version Not Supported".
+_PASSING_STATUSES = frozenset({408, 424, 429, *range(500, 600)}) - {501, 505}
 
 DENIED = _codes(
     "403", "AccessDenied", "AllAccessDisabled", "AuthorizationError", "Forbidden", "NotAuthorized", "Unauthorized"
@@ -98,8 +99,7 @@ def passes_by_itself(code: Any, status: int = 0) -> bool:
         if name in _PASSING:
             return True
         code = int(name) if name.isascii() and name.isdigit() and len(name) == 3 else 0
-    statuses = (status, code if isinstance(code, int) else 0)
-    return any(number in _PASSING_STATUSES or 500 <= number <= 599 for number in statuses)
+    return status in _PASSING_STATUSES or (isinstance(code, int) and code in _PASSING_STATUSES)
 
 
 def is_clock_skew(code: str, message: str) -> bool:
