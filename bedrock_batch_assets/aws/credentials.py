@@ -7,6 +7,7 @@ of a process cannot change: for them, only a new process helps.
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from botocore.credentials import Credentials
@@ -17,9 +18,11 @@ from bedrock_batch_assets.aws.head_reasons import find_reason, note_parameters
 from bedrock_batch_assets.aws.renewal import current_wait
 from bedrock_batch_assets.error_codes import DENIED, is_lapsed, passes_by_itself, plain
 from bedrock_batch_assets.errors import LapsedCredentialsError
+from bedrock_batch_assets.internals.botocore_internals import look_at_answers
 
 if TYPE_CHECKING:
     from botocore.credentials import ReadOnlyCredentials
+    from botocore.model import OperationModel
 
 _RESTART = (
     "They are environment variables, and a running process gets no new ones: start it again with new ones; jobs go on "
@@ -82,22 +85,15 @@ class RenewableCredentials(Credentials):
                 return frozen
 
     def watch(self, client: Any) -> None:
-        """Look at all answers to a client's requests. A refusal of these credentials is waited out if the run waits.
-
-        The handler comes before those of botocore, which do not try again what was refused.
-        """
-
-        def handle(response: Any, operation: Any, request_dict: Any, **_: Any) -> float | None:
-            return None if response is None else self._look_at(client, response[1], operation, request_dict["context"])
-
-        model = client.meta.service_model
-        if model.service_name == "s3":
+        """Look at all answers to a client's requests. A refusal of these credentials is waited out if the run waits."""
+        if client.meta.service_model.service_name == "s3":
             note_parameters(client)
-        # The whole name: a handler of a part of it would come after those of the whole.
-        client.meta.events.register_first(f"needs-retry.{model.service_id.hyphenize()}", handle)
+        look_at_answers(client, partial(self._look_at, client))
 
-    def _look_at(self, client: Any, answer: Any, operation: Any, context: dict[str, Any]) -> float | None:
-        """Look at an answer of AWS: seconds until the request is to be tried again, or None if it is not.
+    def _look_at(
+        self, client: Any, answer: dict[str, Any], operation: "OperationModel", context: dict[str, Any]
+    ) -> bool:
+        """Look at an answer of AWS, and say whether the request is to be sent again.
 
         Raises:
             LapsedCredentialsError: AWS does not accept the credentials, there are no others, and nobody waits.
@@ -106,24 +102,24 @@ class RenewableCredentials(Credentials):
         if error:
             reason = find_reason(client, operation.name, str(error.get("Code", "")), context)
             if reason is None:
-                return 0.0
+                return True
             error.update(reason)
         code, message = str(error.get("Code", "")), str(error.get("Message", ""))
         service = operation.service_model.service_id
         what = f"{service} {operation.name}"
         if is_lapsed(code, message):
             self._renew(refused(code, message, what), code, service, context)
-            return 0.0
+            return True
         if code == "400" and operation.name.startswith("Head"):
             self._renew(refused_without_reason(what), code, service, context)
-            return 0.0
+            return True
         status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         if not passes_by_itself(code, status):
             self._worked = True
             wait = current_wait()
             if wait is not None:
                 wait.accepted(self._owner, service)
-        return None
+        return False
 
     def _renew(self, problem: LapsedCredentialsError, code: str, service: str, context: dict[str, Any]) -> None:
         generation = getattr(self._signed_with, "generation", self._generation)

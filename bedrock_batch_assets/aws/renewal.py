@@ -4,6 +4,7 @@ A run lives for hours, a token often for one. So a run waits where it is, in wha
 goes on as soon as the credentials are renewed. Only the end of the run, such as a person's cancel, ends that wait.
 """
 
+import logging
 import signal
 import threading
 import time
@@ -107,11 +108,26 @@ def waiting_for_renewal(
     wait = RenewalWait(say, from_start=from_start, sleep=sleep)
     former, _current = _current, wait
     try:
-        with _ended_by_signals(wait):
+        with _ended_by_signals(wait), _without_traces():
             yield wait
     finally:
         wait.end()
         _current = former
+
+
+@contextmanager
+def _without_traces() -> Iterator[None]:
+    """Keep botocore from logging a trace each time that credentials cannot be renewed: people are told once."""
+
+    def is_wanted(record: logging.LogRecord) -> bool:
+        return not str(record.msg).startswith("Refreshing temporary credentials failed")
+
+    logger = logging.getLogger("botocore.credentials")
+    logger.addFilter(is_wanted)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_wanted)
 
 
 @contextmanager

@@ -32,14 +32,14 @@ PRIVATE_PARTS = PrivateParts(
         ),
         "credential_provider": (
             "Read in botocore 1.44.5 (Session.register_component with the name credential_provider, and "
-            "RequestSigner.get_auth_instance, which asks credentials for their frozen form at each request): credentials "
-            "that are found anew while a client lives. Without it a run whose token expires goes on only if boto3 renews "
-            "the token by itself, and fails otherwise."
+            "RequestSigner.get_auth_instance, which asks credentials for their frozen form at each request): "
+            "credentials that are found anew while a client lives. Without it a run whose token expires goes on only "
+            "if boto3 renews the token by itself, and fails otherwise."
         ),
         "needs-retry": (
-            "Read in botocore 1.44.5 (the event needs-retry and its arguments in Endpoint._needs_retry): a look at each "
-            "answer of AWS, after which a request can be signed and sent again. Without it a run whose token expires "
-            "fails, and denied HEAD requests come without AWS's reason."
+            "Read in botocore 1.44.5 (the event needs-retry and its arguments in Endpoint._needs_retry): a look at "
+            "each answer of AWS, after which a request can be signed and sent again. Without it a run whose token "
+            "expires fails, and denied HEAD requests come without AWS's reason."
         ),
     },
 )
