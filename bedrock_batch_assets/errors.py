@@ -15,3 +15,19 @@ class RequestError(BatchError):
 
 class ConfigurationError(BatchError):
     """The platform is not set up: a bucket, role or credential is missing, or access to it is denied."""
+
+
+class AccessDeniedError(ConfigurationError):
+    """The credentials are known, and the action is not allowed to them."""
+
+
+class UnreachableServiceError(ConfigurationError):
+    """A service of AWS cannot be reached: an outage, or a wrong address."""
+
+
+class CredentialsError(ConfigurationError):
+    """There are no credentials for AWS, or none that can be used."""
+
+
+class LapsedCredentialsError(CredentialsError):
+    """AWS does not accept the credentials any more, and would accept renewed ones: work can go on with those."""

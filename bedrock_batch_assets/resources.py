@@ -24,7 +24,8 @@ from bedrock_batch_assets.processors.anthropic import AnthropicProcessor
 from bedrock_batch_assets.processors.converse import ConverseProcessor
 from bedrock_batch_assets.processors.registry import Processors
 from bedrock_batch_assets.processors.titan_text_embeddings_v2 import TitanTextEmbeddingsV2Processor
-from bedrock_batch_assets.storage.resource import BUCKET_VARIABLE, BatchStorage
+from bedrock_batch_assets.storage.bucket_name import BUCKET_VARIABLE
+from bedrock_batch_assets.storage.resource import BatchStorage
 
 
 def default_resources(processors: Processors | None = None) -> dict[str, dg.ConfigurableResource]:  # type: ignore[type-arg]

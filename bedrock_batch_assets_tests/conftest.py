@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
-pytest_plugins = ["bedrock_batch_assets_tests.local_aws_fixture"]
+pytest_plugins = ["bedrock_batch_assets_tests.local_aws_fixture", "bedrock_batch_assets_tests.aws_files"]
 
 # Folders whose tests take minutes, the longest first: one with a platform that all its tests share, and one that starts
 # many.

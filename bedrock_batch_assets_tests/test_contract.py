@@ -13,12 +13,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import CodeType, ModuleType, SimpleNamespace
 from typing import Any
 
 import dagster as dg
 import pytest
 import yaml
+from botocore.awsrequest import AWSResponse, HeadersDict
+from botocore.credentials import Credentials, ReadOnlyCredentials
+from botocore.exceptions import ClientError
 from dagster import AssetKey, AssetMaterialization
 
 from bedrock_batch_assets.client import documents
@@ -345,6 +348,62 @@ def _service_descriptions() -> None:
             session: Any = botocore_internals.new_session(None, "us-east-1")
             session.client(service, aws_access_key_id="a", aws_secret_access_key="b")
     assert read == []
+
+
+class _Keys(Credentials):
+    """Credentials that are others each time that they are asked for."""
+
+    def __init__(self) -> None:
+        super().__init__("none", "secret")
+        self.asked = 0
+
+    def get_frozen_credentials(self) -> ReadOnlyCredentials:
+        self.asked += 1
+        return ReadOnlyCredentials(f"key{self.asked}", "secret", None, None)
+
+
+def _refused_twice(keys: Credentials) -> tuple[Any, list[str]]:
+    """An S3 client whose first two requests are refused without any network, and the keys that signed its requests."""
+    session: Any = botocore_internals.new_session(None, "us-east-1", keys)
+    client = session.client("s3")
+    signed: list[str] = []
+
+    def answer(request: Any, **_: Any) -> AWSResponse:
+        signed.append(re.findall(r"Credential=(\w+)", str(request.headers["Authorization"]))[0])
+        body = b"<Error><Code>ExpiredToken</Code></Error>" if len(signed) <= 2 else b"<ListBucketResult/>"
+        raw = SimpleNamespace(stream=lambda: iter([body]))
+        headers: Any = HeadersDict()
+        return AWSResponse(request.url, 400 if len(signed) <= 2 else 200, headers, raw)
+
+    client.meta.events.register("before-send", answer)
+    return client, signed
+
+
+@checks("botocore", "credential_provider")
+def _credential_provider() -> None:
+    keys = _Keys()
+    client, signed = _refused_twice(keys)
+    with pytest.raises(ClientError):
+        client.list_objects_v2(Bucket="data")
+    assert signed == ["key1"]
+
+
+@checks("botocore", "needs-retry")
+def _needs_retry() -> None:
+    client, signed = _refused_twice(_Keys())
+    seen: list[tuple[str, str]] = []
+
+    def look(answer: dict[str, Any], operation: Any, context: dict[str, Any]) -> bool:
+        code = answer.get("Error", {}).get("Code", "")
+        context["count"] = context.get("count", 0) + 1
+        seen.append((operation.name, code))
+        assert context["count"] == len(seen)
+        return bool(code == "ExpiredToken")
+
+    botocore_internals.look_at_answers(client, look)
+    client.list_objects_v2(Bucket="data")
+    assert signed == ["key1", "key2", "key3"]
+    assert seen == [("ListObjectsV2", "ExpiredToken"), ("ListObjectsV2", "ExpiredToken"), ("ListObjectsV2", "")]
 
 
 # The stand-in for AWS

@@ -121,11 +121,19 @@ class _JobOwner:
             # Not an Exception, and to be raised again as it is: any other would be a step failure, which is not
             # retried.
             if self._person_asked_to_stop():
-                for arn in answers.stop():
-                    log.warning(f"Terminated: stopping job {arn}")
+                self._stop_jobs(answers)
             else:
                 log.warning("This process is going down; the job goes on, and the run's retry attaches to it.")
             raise
+
+    def _stop_jobs(self, answers: ChunkAnswers) -> None:
+        """Stop the jobs of the chunk. If AWS refuses that now, job_status_sensor does it when AWS allows it again."""
+        log = self._context.log
+        try:
+            for arn in answers.stop():
+                log.warning(f"Terminated: stopping job {arn}")
+        except Exception as error:  # noqa: BLE001  # the run is to end as cancelled, not as failed
+            log.error(f"The chunk's jobs cannot be stopped now, job_status_sensor will stop them: {error}")
 
     def _person_asked_to_stop(self) -> bool:
         # The run's own object is a stale snapshot, so its status is read fresh.

@@ -36,7 +36,7 @@ def input_dataset(
     from bedrock_batch_assets.ingest.batch_input import store_input
     from bedrock_batch_assets.ingest.sources.opening import open_source
 
-    with asset_run(context) as key:
+    with asset_run(context, is_started_by_person=True) as key:
         request = resolve_request(
             key, config, processors=processors, prices=prices, minimum_records=jobs.minimum_records
         )

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from bedrock_batch_assets.aws import is_passing
+from bedrock_batch_assets.aws.error_kinds import is_passing
+from bedrock_batch_assets.aws.renewal import waiting_for_renewal
 from bedrock_batch_assets.errors import BatchError
 from bedrock_batch_assets.runs.heartbeat import beating
 
@@ -26,33 +27,34 @@ _LONGEST_RETRY_SECONDS = 120.0
 
 
 @contextmanager
-def asset_run(context: dg.AssetExecutionContext) -> Iterator[str]:
+def asset_run(context: dg.AssetExecutionContext, *, is_started_by_person: bool = False) -> Iterator[str]:
     """The frame of every asset's body: gives the partition key, and leaves signs of life while the body runs.
 
     An error that a person can mend becomes a step failure that shows its message and is not retried. One that passes
-    by itself is waited out: every body can be run again, since what it has paid for is found again.
+    by itself is waited out: every body can be run again, since what it has paid for is found again. Credentials that
+    have expired are waited for inside the call that they were refused in, so that nothing is done again: see
+    `aws/renewal.py`.
+
+    Args:
+        context: The asset's.
+        is_started_by_person: Somebody has just launched it and is looking: credentials that are refused from the start,
+            and an address that cannot be reached, fail at once.
     """
     try:
-        with beating(context.instance, context.run.run_id):
+        with (
+            beating(context.instance, context.run.run_id),
+            waiting_for_renewal(context.log.warning, from_start=not is_started_by_person),
+        ):
             yield _single_partition(context)
-    except BatchError as error:
-        raise dg.Failure(description=str(error), allow_retries=False) from None
     except Exception as error:
-        if not _passes_by_itself(error):
-            raise
-        seconds = min(_LONGEST_RETRY_SECONDS, _FIRST_RETRY_SECONDS * 2**context.retry_number)
-        context.log.warning(f"AWS does not answer as it should, trying again in {seconds:g} s: {error}")
-        raise dg.RetryRequested(max_retries=MAX_STEP_RETRIES, seconds_to_wait=seconds) from error
-
-
-def _passes_by_itself(error: BaseException | None) -> bool:
-    from boto3.exceptions import S3UploadFailedError
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    if isinstance(error, S3UploadFailedError):
-        # The transfer manager wraps the error and keeps it as the context alone.
-        error = error.__context__
-    return isinstance(error, BotoCoreError | ClientError) and is_passing(error)
+        is_for_people = isinstance(error, BatchError)
+        if is_passing(error) and not (is_for_people and is_started_by_person):
+            seconds = min(_LONGEST_RETRY_SECONDS, _FIRST_RETRY_SECONDS * 2**context.retry_number)
+            context.log.warning(f"AWS does not answer as it should, trying again in {seconds:g} s: {error}")
+            raise dg.RetryRequested(max_retries=MAX_STEP_RETRIES, seconds_to_wait=seconds) from error
+        if is_for_people:
+            raise dg.Failure(description=str(error), allow_retries=False) from None
+        raise
 
 
 def preview(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:

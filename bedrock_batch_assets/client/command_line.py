@@ -296,7 +296,7 @@ def models(region: str | None, every: bool, as_json: bool) -> None:
     The service does not tell in advance whether it runs batches of a model in a Region; that shows when the job is
     created.
     """
-    from bedrock_batch_assets.aws import AwsConnection
+    from bedrock_batch_assets.aws.connection import AwsConnection
     from bedrock_batch_assets.client.environment import region_from_environment
     from bedrock_batch_assets.client.models import list_models
     from bedrock_batch_assets.client.tables import models_table

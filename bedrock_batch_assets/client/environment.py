@@ -7,7 +7,8 @@ from collections.abc import Callable
 from bedrock_batch_assets.client.batches import Batches
 from bedrock_batch_assets.client.webserver import Webserver
 from bedrock_batch_assets.jobs.resource import ROLE_ARN_VARIABLE, BedrockBatchJobs
-from bedrock_batch_assets.storage.resource import BUCKET_VARIABLE, BatchStorage
+from bedrock_batch_assets.storage.bucket_name import BUCKET_VARIABLE
+from bedrock_batch_assets.storage.resource import BatchStorage
 
 
 def region_from_environment() -> str | None:

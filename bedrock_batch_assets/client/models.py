@@ -5,7 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bedrock_batch_assets.aws import ACCESS_DENIED, AwsConnection, error_code, explained
+from bedrock_batch_assets.aws.connection import AwsConnection
+from bedrock_batch_assets.aws.error_kinds import is_denied
+from bedrock_batch_assets.aws.errors import errors_explained
 from bedrock_batch_assets.errors import RequestError
 
 if TYPE_CHECKING:
@@ -64,9 +66,8 @@ def list_models(connection: AwsConnection, processors: "Processors", *, every: b
         ConfigurationError: Access to the list is denied, or there are no credentials.
     """
     bedrock: BedrockClient = connection.client("bedrock")
-    summaries = explained(
-        bedrock.list_foundation_models, action="bedrock:ListFoundationModels", resource="all models"
-    ).get("modelSummaries", [])
+    with errors_explained("bedrock:ListFoundationModels", "all models"):
+        summaries = bedrock.list_foundation_models().get("modelSummaries", [])
     profiles = _profiles(bedrock)
     offered = [(summary, *_processor(summary["modelId"], processors)) for summary in summaries]
     wanted = [item for item in offered if every or item[1] is not None]
@@ -99,7 +100,7 @@ def _profiles(bedrock: "BedrockClient") -> dict[str, list[str]]:
                 for model in {item["modelArn"].rpartition("/")[2] for item in profile.get("models", [])}:
                     found.setdefault(model, []).append(profile["inferenceProfileId"])
     except ClientError as error:
-        if error_code(error) not in ACCESS_DENIED:
+        if not is_denied(error):
             raise
     return found
 

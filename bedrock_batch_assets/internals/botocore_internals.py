@@ -4,7 +4,7 @@
 checks them.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,9 @@ from bedrock_batch_assets.internals.private_parts import PrivateParts
 
 if TYPE_CHECKING:
     from boto3.session import Session
+    from botocore.credentials import Credentials
     from botocore.loaders import Loader
+    from botocore.model import OperationModel
 
 PRIVATE_PARTS = PrivateParts(
     "botocore",
@@ -28,14 +30,32 @@ PRIVATE_PARTS = PrivateParts(
             "client reads): descriptions that run workers find in memory. Without them each run reads them from disk: "
             "0.1 s of CPU."
         ),
+        "credential_provider": (
+            "Read in botocore 1.44.5 (Session.register_component with the name credential_provider, and "
+            "RequestSigner.get_auth_instance, which asks credentials for their frozen form at each request): "
+            "credentials that are found anew while a client lives. Without it a run whose token expires goes on only "
+            "if boto3 renews the token by itself, and fails otherwise."
+        ),
+        "needs-retry": (
+            "Read in botocore 1.44.5 (the event needs-retry and its arguments in Endpoint._needs_retry): a look at "
+            "each answer of AWS, after which a request can be signed and sent again. Without it a run whose token "
+            "expires fails, and denied HEAD requests come without AWS's reason."
+        ),
     },
 )
 
 
-def new_session(profile_name: str | None, region_name: str | None) -> "Session":
+def new_session(
+    profile_name: str | None, region_name: str | None, credentials: "Credentials | None" = None
+) -> "Session":
     """A boto3 session that shares the descriptions of services with all others of this process.
 
     They are megabytes of JSON, and boto3 reads them anew for each session: 0.1 s of CPU and 10 MB each time.
+
+    Args:
+        profile_name: Profile in ~/.aws; None for that of the environment.
+        region_name: AWS Region; None for that of the environment or the profile.
+        credentials: Its credentials; None for those that boto3 finds.
 
     Raises:
         botocore.exceptions.ProfileNotFound: There is no such profile.
@@ -48,7 +68,48 @@ def new_session(profile_name: str | None, region_name: str | None) -> "Session":
         session.register_component("data_loader", _loader(session.get_config_variable("data_path")))
     except (ImportError, AttributeError, TypeError) as error:
         PRIVATE_PARTS.say_once("data_loader", error)
+    if credentials is not None:
+        try:
+            session.register_component("credential_provider", _Given(credentials))
+        except (AttributeError, TypeError) as error:
+            PRIVATE_PARTS.say_once("credential_provider", error)
     return boto3.session.Session(profile_name=profile_name, region_name=region_name, botocore_session=session)
+
+
+class _Given:
+    """What botocore asks for credentials, with the answer."""
+
+    def __init__(self, credentials: "Credentials") -> None:
+        self._credentials = credentials
+
+    def load_credentials(self) -> "Credentials":
+        return self._credentials
+
+
+def look_at_answers(client: Any, look: Callable[[dict[str, Any], "OperationModel", dict[str, Any]], bool]) -> None:
+    """Let a function look at each answer that a client gets, before botocore itself does.
+
+    Args:
+        client: A boto3 client.
+        look: Takes the parsed answer, whose `Error` it may change, the operation, and the context of the request: a
+            dictionary of the request's own, which stays the same when it is sent again. Returns whether to sign the
+            request anew and send it again. What it raises is raised by the call.
+    """
+
+    def handle(
+        response: tuple[Any, dict[str, Any]] | None, operation: "OperationModel", request_dict: dict[str, Any], **_: Any
+    ) -> float | None:
+        if response is None:
+            return None
+        # The number is that of seconds until the next try.
+        return 0.0 if look(response[1], operation, request_dict["context"]) else None
+
+    try:
+        # By its whole name: a handler of a part of the name would come after those of the whole.
+        name = f"needs-retry.{client.meta.service_model.service_id.hyphenize()}"
+        client.meta.events.register_first(name, handle)
+    except (AttributeError, TypeError) as error:
+        PRIVATE_PARTS.say_once("needs-retry", error)
 
 
 def load_service_models(services: Iterable[str]) -> None:

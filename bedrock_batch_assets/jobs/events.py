@@ -7,11 +7,10 @@ what a job's state is taken from.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import msgspec
 
-from bedrock_batch_assets.aws import explained
+from bedrock_batch_assets.aws.errors import errors_explained
 from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
 from bedrock_batch_assets.jobs.state import FINISHED
 
@@ -81,13 +80,10 @@ def drain_events(
     url = jobs.event_queue_url
     read = 0
     while read < max_messages and time.monotonic() < deadline:
-        answer = explained(
-            partial(
-                sqs.receive_message, QueueUrl=url, MaxNumberOfMessages=_MESSAGES_PER_CALL, WaitTimeSeconds=_WAIT_SECONDS
-            ),
-            action="sqs:ReceiveMessage",
-            resource=url,
-        )
+        with errors_explained("sqs:ReceiveMessage", url):
+            answer = sqs.receive_message(
+                QueueUrl=url, MaxNumberOfMessages=_MESSAGES_PER_CALL, WaitTimeSeconds=_WAIT_SECONDS
+            )
         messages = answer.get("Messages", [])
         if not messages:
             break
@@ -100,11 +96,8 @@ def drain_events(
                 events.append(event)
         on_events(events)
         handles = [{"Id": str(place), "ReceiptHandle": item["ReceiptHandle"]} for place, item in enumerate(messages)]
-        explained(
-            partial(sqs.delete_message_batch, QueueUrl=url, Entries=handles),
-            action="sqs:DeleteMessage",
-            resource=url,
-        )
+        with errors_explained("sqs:DeleteMessage", url):
+            sqs.delete_message_batch(QueueUrl=url, Entries=handles)
         read += len(messages)
         if len(messages) < _MESSAGES_PER_CALL:
             # Most likely the last ones. If not, the next tick is near.

@@ -18,8 +18,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 from pydantic import Field
 
-from bedrock_batch_assets.aws import THROTTLED, AwsConnection, error_code, error_message, explained
-from bedrock_batch_assets.errors import ConfigurationError
+from bedrock_batch_assets.aws.connection import AwsConnection
+from bedrock_batch_assets.aws.error_kinds import error_code, error_message, error_status
+from bedrock_batch_assets.aws.errors import errors_explained
+from bedrock_batch_assets.error_codes import THROTTLED, UNAVAILABLE, plain
+from bedrock_batch_assets.errors import ConfigurationError, UnreachableServiceError
 from bedrock_batch_assets.jobs.clock import Clock
 
 if TYPE_CHECKING:
@@ -28,7 +31,8 @@ if TYPE_CHECKING:
     from bedrock_batch_assets.storage.objects import ObjectStore
 
 # Refusals before the model ran, which cost nothing (Amazon Bedrock User Guide, "Troubleshooting API error codes").
-_TRY_AGAIN = THROTTLED | {"ServiceUnavailableException", "ModelNotReadyException", "ServiceQuotaExceededException"}
+_TRY_AGAIN = THROTTLED | UNAVAILABLE | {plain("ServiceQuotaExceededException")}
+_TRY_AGAIN_STATUSES = frozenset({429, 503})
 UNKNOWN_OUTCOME = (
     "sent on demand, but the process or the connection broke before the answer was stored; it may have been paid for, "
     "so it is not sent again"
@@ -56,24 +60,20 @@ class OnDemand(AwsConnection):
         """Send one `modelInput` and return its `modelOutput`.
 
         Raises:
-            ConfigurationError: Access is denied.
+            ConfigurationError: Access is denied, the credentials are not accepted, or the service cannot be reached:
+                the model has not run.
             botocore.exceptions.ClientError: The service refuses.
             botocore.exceptions.BotoCoreError: The connection broke; nobody knows whether the model ran.
         """
         client = self.client("bedrock-runtime")
-        if invocation_type == "Converse":
-            response = explained(
-                lambda: client.converse(modelId=model_id, **body), action="bedrock:InvokeModel", resource=model_id
-            )
-            return {name: value for name, value in response.items() if name != "ResponseMetadata"}
-        response = explained(
-            lambda: client.invoke_model(
+        with errors_explained("bedrock:InvokeModel", model_id):
+            if invocation_type == "Converse":
+                response = client.converse(modelId=model_id, **body)
+                return {name: value for name, value in response.items() if name != "ResponseMetadata"}
+            response = client.invoke_model(
                 modelId=model_id, body=msgspec.json.encode(body), contentType="application/json"
-            ),
-            action="bedrock:InvokeModel",
-            resource=model_id,
-        )
-        return msgspec.json.decode(response["body"].read())
+            )
+            return msgspec.json.decode(response["body"].read())
 
 
 @dataclass(frozen=True)
@@ -200,15 +200,19 @@ class OnDemandPass:
         for attempt in range(self.service.tries):
             try:
                 output = self.service.invoke(self.model_id, self.invocation_type, line["modelInput"])
+            except UnreachableServiceError:
+                # There was no connection: nothing was sent.
+                if attempt == self.service.tries - 1:
+                    raise
             except ClientError as error:
-                if error_code(error) not in _TRY_AGAIN or attempt == self.service.tries - 1:
+                if not _is_worth_another_try(error) or attempt == self.service.tries - 1:
                     return _refused_line(record_id, error)
-                self.clock.sleep(self.clock.backoff(attempt, _LONGEST_BACKOFF_SECONDS))
-                pace.wait()
             except BotoCoreError:
                 return _error_line(record_id, _UNKNOWN_CODE, UNKNOWN_OUTCOME)
             else:
                 return {"recordId": record_id, "modelOutput": output}
+            self.clock.sleep(self.clock.backoff(attempt, _LONGEST_BACKOFF_SECONDS))
+            pace.wait()
         raise AssertionError("the last try returns")
 
 
@@ -249,9 +253,12 @@ class Pace:
             raise InterruptedError("the pass was stopped")
 
 
+def _is_worth_another_try(error: "ClientError") -> bool:
+    return plain(error_code(error)) in _TRY_AGAIN or error_status(error) in _TRY_AGAIN_STATUSES
+
+
 def _refused_line(record_id: str, error: "ClientError") -> dict[str, Any]:
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400)
-    return _error_line(record_id, status, error_message(error) or error_code(error))
+    return _error_line(record_id, error_status(error) or 400, error_message(error) or error_code(error))
 
 
 def _is_unknown(line: Mapping[str, Any] | None) -> bool:

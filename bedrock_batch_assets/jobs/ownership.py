@@ -8,15 +8,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from bedrock_batch_assets.aws import error_code, is_passing
-from bedrock_batch_assets.errors import BatchError
+from bedrock_batch_assets.aws.error_kinds import can_be_waited_out, error_code
+from bedrock_batch_assets.error_codes import plain
+from bedrock_batch_assets.errors import BatchError, LapsedCredentialsError, UnreachableServiceError
 from bedrock_batch_assets.jobs.clock import Clock
 from bedrock_batch_assets.jobs.naming import JobName
 from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
 from bedrock_batch_assets.jobs.state import JobState
 
 # Somebody else in the account holds the places in flight: keep ours in Dagster's queue and ask again.
-_WAITABLE = frozenset({"ServiceQuotaExceededException"})
+_WAITABLE = plain("ServiceQuotaExceededException")
 LONGEST_CREATE_BACKOFF_SECONDS = 60.0
 # Tries of Create that end in a conflict while the service lists no job of that name.
 MAX_CONFLICTS = 10
@@ -46,7 +47,8 @@ def find_or_create(
 ) -> tuple[str, bool]:
     """The ARN of the order's job, and whether this call asked for it.
 
-    Waits while the account's quota of jobs in flight is taken, or the API is throttled or down.
+    Waits while the account's quota of jobs in flight is taken, the API is throttled or down, or the credentials have
+    expired.
 
     Raises:
         JobRefusedError: The service will not run this job.
@@ -69,12 +71,12 @@ def find_or_create(
                 output_uri=order.output_uri,
             )
             return arn, True
-        except (ClientError, BotoCoreError) as error:
+        except (ClientError, BotoCoreError, UnreachableServiceError, LapsedCredentialsError) as error:
             code = error_code(error) if isinstance(error, ClientError) else ""
             if code == "ConflictException" and conflicts < MAX_CONFLICTS:
                 # The token was used: the job exists, and the next look finds it.
                 conflicts += 1
-            elif code in _WAITABLE or is_passing(error):
+            elif plain(code) == _WAITABLE or can_be_waited_out(error):
                 if attempt == 0:
                     on_trouble(f"Bedrock takes no new job at the moment, trying again until it does: {error}")
             else:

@@ -5,12 +5,13 @@ Nothing here decides whether a job is needed; `jobs/ownership.py` does.
 
 from collections.abc import Iterator
 from datetime import datetime
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from bedrock_batch_assets.aws import AwsConnection, error_code, explained
+from bedrock_batch_assets.aws.connection import AwsConnection
+from bedrock_batch_assets.aws.error_kinds import error_code
+from bedrock_batch_assets.aws.errors import errors_explained
 from bedrock_batch_assets.errors import ConfigurationError
 from bedrock_batch_assets.jobs.naming import JobName
 from bedrock_batch_assets.jobs.state import JobState
@@ -123,21 +124,14 @@ class BedrockBatchJobs(AwsConnection):
         if invocation_type == "Converse":
             # InvokeModel is the default, and older services do not know the parameter.
             request["modelInvocationType"] = invocation_type
-        response = explained(
-            lambda: self.bedrock.create_model_invocation_job(**request),
-            action="bedrock:CreateModelInvocationJob (with iam:PassRole)",
-            resource=f"model {model_id} with role {self.role_arn}",
-        )
-        return str(response["jobArn"])
+        what = f"model {model_id} with role {self.role_arn}"
+        with errors_explained("bedrock:CreateModelInvocationJob (with iam:PassRole)", what):
+            return str(self.bedrock.create_model_invocation_job(**request)["jobArn"])
 
     def get(self, arn: str) -> JobState:
         """Describe one job. Takes the full ARN: the service refuses bare job ids."""
-        response = explained(
-            lambda: self.bedrock.get_model_invocation_job(jobIdentifier=arn),
-            action="bedrock:GetModelInvocationJob",
-            resource=arn,
-        )
-        return JobState.from_response(response)
+        with errors_explained("bedrock:GetModelInvocationJob", arn):
+            return JobState.from_response(self.bedrock.get_model_invocation_job(jobIdentifier=arn))
 
     def list(self, *, name_contains: str | None = None, submitted_after: datetime | None = None) -> Iterator[JobState]:
         """Describe many jobs, newest first, 1,000 a call."""
@@ -147,11 +141,8 @@ class BedrockBatchJobs(AwsConnection):
         if submitted_after:
             filters["submitTimeAfter"] = submitted_after
         while True:
-            page = explained(
-                partial(self.bedrock.list_model_invocation_jobs, **filters),
-                action="bedrock:ListModelInvocationJobs",
-                resource="all jobs",
-            )
+            with errors_explained("bedrock:ListModelInvocationJobs", "all jobs"):
+                page = self.bedrock.list_model_invocation_jobs(**filters)
             for summary in page.get("invocationJobSummaries", []):
                 yield JobState.from_response(summary)
             if not page.get("nextToken"):
@@ -176,11 +167,8 @@ class BedrockBatchJobs(AwsConnection):
         from botocore.exceptions import ClientError
 
         try:
-            explained(
-                lambda: self.bedrock.stop_model_invocation_job(jobIdentifier=arn),
-                action="bedrock:StopModelInvocationJob",
-                resource=arn,
-            )
+            with errors_explained("bedrock:StopModelInvocationJob", arn):
+                self.bedrock.stop_model_invocation_job(jobIdentifier=arn)
         except ClientError as error:
             # Conflict is documented for ended jobs; live reports also show ValidationException.
             if error_code(error) in {"ConflictException", "ValidationException", "ResourceNotFoundException"}:

@@ -6,7 +6,8 @@ what moves.
 
 from collections.abc import Callable
 
-from bedrock_batch_assets.aws import error_code, is_passing
+from bedrock_batch_assets.aws.error_kinds import can_be_waited_out, error_code
+from bedrock_batch_assets.errors import LapsedCredentialsError, UnreachableServiceError
 from bedrock_batch_assets.jobs.clock import Clock
 from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
 from bedrock_batch_assets.jobs.state import JobState
@@ -38,9 +39,10 @@ def wait_until_finished(
 ) -> JobState:
     """Look at a job until it has finished, however long that takes, and return its last state.
 
-    Throttling, server errors and broken connections only slow it down. `on_change` is called for each new status,
-    not for each look, and `on_trouble` once for each run of failing looks. `has_finished_notice` says whether somebody
-    else has seen the job finished: then the next look comes at once. It may be wrong, or never say so.
+    Throttling, server errors, broken connections and credentials that have expired only slow it down. `on_change` is
+    called for each new status, not for each look, and `on_trouble` once for each run of failing looks.
+    `has_finished_notice` says whether somebody else has seen the job finished: then the next look comes at once. It may
+    be wrong, or never say so.
 
     Raises:
         ConfigurationError: Access is denied.
@@ -55,10 +57,10 @@ def wait_until_finished(
     while True:
         try:
             state = jobs.get(arn)
-        except (ClientError, BotoCoreError) as error:
+        except (ClientError, BotoCoreError, UnreachableServiceError, LapsedCredentialsError) as error:
             unknown = isinstance(error, ClientError) and error_code(error) == "ResourceNotFoundException"
             in_grace = unknown and status is None and clock.now() - started < NOT_FOUND_GRACE_SECONDS
-            if not (in_grace or is_passing(error)):
+            if not (in_grace or can_be_waited_out(error)):
                 raise
             if failures == 0:
                 on_trouble(f"Bedrock does not answer for the job at the moment, still waiting: {error}")

@@ -30,7 +30,7 @@ from bedrock_batch_assets.errors import ConfigurationError
 from bedrock_batch_assets.extras import check_instance_settings, require_extra
 from bedrock_batch_assets.jobs.resource import ROLE_ARN_VARIABLE
 from bedrock_batch_assets.local.processes import Program, ProgramFailedError
-from bedrock_batch_assets.storage.resource import BUCKET_VARIABLE
+from bedrock_batch_assets.storage.bucket_name import BUCKET_VARIABLE
 
 BUCKET = "bedrock-batch-local"
 ROLE = "bedrock-batch-local"

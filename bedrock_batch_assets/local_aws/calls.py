@@ -82,6 +82,14 @@ def broken(service: str, operation: str) -> ServiceError:
     return ServiceError(code, f"The local AWS failed at {service}:{operation}. Its log says why.")
 
 
+def expired_credentials(service: str) -> ServiceError:
+    """The answer to credentials that have expired. That of S3 is in its API Reference, "List of error codes"."""
+    if service == "s3":
+        return ServiceError("ExpiredToken", "The provided token has expired.")
+    code = "ExpiredTokenException" if service in {"bedrock", "bedrock-runtime"} else "ExpiredToken"
+    return ServiceError(code, "The security token included in the request is expired", 403)
+
+
 def fault_answer(service: str, error: ServiceError, request: Request) -> Answer:
     """An error in the protocol of the service, as far as the request tells which that is."""
     if "x-amz-target" in request.headers:

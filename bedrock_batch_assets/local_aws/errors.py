@@ -4,7 +4,9 @@
 HTTP_STATUS: dict[str, int] = {
     "AccessDeniedException": 403,
     "ConflictException": 400,
+    "ExpiredTokenException": 403,
     "InternalServerException": 500,
+    "InvalidSignatureException": 403,
     "ModelErrorException": 424,
     "ModelNotReadyException": 429,
     "ModelTimeoutException": 408,
@@ -13,15 +15,20 @@ HTTP_STATUS: dict[str, int] = {
     "ServiceUnavailableException": 503,
     "ThrottlingException": 429,
     "UnknownOperationException": 404,
+    "UnrecognizedClientException": 403,
     "ValidationException": 400,
     # S3's own, https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
     "AccessDenied": 403,
+    "ExpiredToken": 400,
     "InternalError": 500,
+    "InvalidAccessKeyId": 403,
     "InvalidArgument": 400,
     "NotImplemented": 501,
     "NoSuchBucket": 404,
     "NoSuchKey": 404,
+    "RequestTimeTooSkewed": 403,
     "RequestTimeout": 400,
+    "SignatureDoesNotMatch": 403,
     "SlowDown": 503,
 }
 

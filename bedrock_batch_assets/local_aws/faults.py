@@ -3,7 +3,9 @@
 import hashlib
 import random
 import threading
+import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal
@@ -17,14 +19,19 @@ _ORDER: tuple[RecordFault, ...] = ("error", "truncate", "missing", "twice", "cor
 
 @dataclass(slots=True)
 class _Counted:
-    """A fault with the number of times it may still strike (None: no limit)."""
+    """A fault with the number of times it may still strike (None: no limit), and until when."""
 
     fault: ApiFault | JobEnding
     left: int | None
+    until: float | None = None
 
-    def strikes(self, rng: random.Random) -> bool:
+    def strikes(self, rng: random.Random, now: float) -> bool:
         if self.left == 0:
             return False
+        if isinstance(self.fault, ApiFault) and self.fault.seconds is not None:
+            self.until = now + self.fault.seconds if self.until is None else self.until
+            if now >= self.until:
+                return False
         if self.left is not None:
             self.left -= 1
         return self.fault.share >= 1.0 or rng.random() < self.fault.share
@@ -33,7 +40,8 @@ class _Counted:
 class Faults:
     """Draws faults. Choices follow from the settings' seed and, for records, from their content alone."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
         self._lock = threading.Lock()
         self._tries: Counter[bytes] = Counter()
         self._settings = settings
@@ -74,7 +82,7 @@ class Faults:
                 if (
                     isinstance(fault, ApiFault)
                     and fault.operation in {"*", operation}
-                    and counted.strikes(self._random)
+                    and counted.strikes(self._random, self._now())
                 ):
                     return fault
         return None
@@ -84,7 +92,11 @@ class Faults:
         with self._lock:
             for counted in self._endings:
                 fault = counted.fault
-                if isinstance(fault, JobEnding) and fnmatchcase(job_name, fault.name) and counted.strikes(self._random):
+                if (
+                    isinstance(fault, JobEnding)
+                    and fnmatchcase(job_name, fault.name)
+                    and counted.strikes(self._random, self._now())
+                ):
                     return fault
         return None
 

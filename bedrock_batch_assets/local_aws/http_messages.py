@@ -26,9 +26,10 @@ class Request:
     query: Mapping[str, str]
     headers: Mapping[str, str]
     body: bytes
-    # From the signature; "" and the default Region where there is none.
+    # These three are from the signature. If there is none, they are empty, and the Region is the default.
     service: str = ""
     region: str = DEFAULT_REGION
+    access_key: str = ""
 
     def json(self) -> Any:
         """The body as JSON; an empty one is an empty object.
@@ -77,7 +78,7 @@ def read_request(environ: Environ, body: bytes) -> Request:
     raw_path, _, query = str(environ.get("RAW_URI") or environ.get("PATH_INFO", "/")).partition("?")
     headers = {key[5:].replace("_", "-").lower(): str(value) for key, value in environ.items() if key[:5] == "HTTP_"}
     headers["content-type"] = environ.get("CONTENT_TYPE", "")
-    service, region = _signed_for(headers.get("authorization", ""))
+    service, region, access_key = _signed_for(headers.get("authorization", ""))
     return Request(
         method=environ["REQUEST_METHOD"],
         raw_path=raw_path,
@@ -86,10 +87,11 @@ def read_request(environ: Environ, body: bytes) -> Request:
         body=body,
         service=service,
         region=region,
+        access_key=access_key,
     )
 
 
-def _signed_for(authorization: str) -> tuple[str, str]:
-    """Service and Region in `AWS4-HMAC-SHA256 Credential=KEY/DATE/REGION/SERVICE/aws4_request, …`."""
+def _signed_for(authorization: str) -> tuple[str, str, str]:
+    """Service, Region and access key id in `AWS4-HMAC-SHA256 Credential=KEY/DATE/REGION/SERVICE/aws4_request, …`."""
     scope = authorization.partition("Credential=")[2].partition(",")[0].split("/")
-    return (scope[-2].lower(), scope[-3]) if len(scope) >= 5 else ("", DEFAULT_REGION)
+    return (scope[-2].lower(), scope[-3], scope[0]) if len(scope) >= 5 else ("", DEFAULT_REGION, "")

@@ -11,6 +11,7 @@ from bedrock_batch_assets.local_aws.http_messages import Request
 _JSON_SERVICES = {"sqs", "events"}
 # Requests with this in their path are Bedrock's, also without a signature to say so (bearer tokens).
 _BEDROCK_PATH = re.compile(r"/(model-invocation-jobs?|foundation-models|inference-profiles|model)(/|$)")
+_UNSIGNED_STS = re.compile(rb"(^|&)Action=AssumeRoleWith(WebIdentity|SAML)(&|$)")
 
 _RUNTIME_PATHS = ("/model/", "/guardrail/", "/async-invoke")
 
@@ -41,6 +42,9 @@ def service_of(request: Request) -> str:
         return "sqs"
     if target.startswith("AWSEvents."):
         return "events"
+    # Whoever has no credentials yet asks STS for them without a signature.
+    if not request.service and _UNSIGNED_STS.search(request.body):
+        return "sts"
     return request.service or "s3"
 
 

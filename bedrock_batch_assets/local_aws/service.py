@@ -10,7 +10,14 @@ from typing import Any
 from bedrock_batch_assets.local_aws import catalog_api, control, moto_internals
 from bedrock_batch_assets.local_aws.account import Account
 from bedrock_batch_assets.local_aws.batch_api import BatchApi
-from bedrock_batch_assets.local_aws.calls import CallCounter, RequestRates, broken, fault_answer, unimplemented
+from bedrock_batch_assets.local_aws.calls import (
+    CallCounter,
+    RequestRates,
+    broken,
+    expired_credentials,
+    fault_answer,
+    unimplemented,
+)
 from bedrock_batch_assets.local_aws.errors import DroppedConnectionError, ServiceError
 from bedrock_batch_assets.local_aws.events import EventBus
 from bedrock_batch_assets.local_aws.faults import Faults
@@ -93,6 +100,8 @@ class Service:
         service = service_of(request)
         operation, labels = operation_of(service, request)
         self.calls.add(operation)
+        if request.access_key in self.settings.expired_access_keys:
+            return fault_answer(service, expired_credentials(service), request).send(start_response)
         fault = self.faults.api(operation)
         if fault is not None:
             time.sleep(fault.delay_seconds)
@@ -210,6 +219,8 @@ class Service:
 def _struck(fault: ApiFault, service: str, request: Request) -> Answer:
     if fault.code == "drop":
         raise DroppedConnectionError
+    if fault.code == "expired":
+        return fault_answer(service, expired_credentials(service), request)
     code = fault.code or "InternalServerException"
     error = ServiceError(code, fault.message or f"{code} set by the settings.", fault.status)
     return fault_answer(service, error, request)

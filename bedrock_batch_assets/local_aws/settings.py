@@ -76,8 +76,9 @@ class ApiFault(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     `operation` is an operation's name in any service, as boto3 spells it (`CreateModelInvocationJob`, `PutObject`),
     or `*`. The first `count` calls are taken (null: all), and of them a `share`. `when` is `before` or `after` the
     call takes effect. `code` is the error's code, or `drop` to close the connection without an answer: with `after`,
-    that is a Create that times out for the client although the service accepted it. `delay_seconds` delays the
-    answer; with `code` null the call is only slow.
+    that is a Create that times out for the client although the service accepted it. `expired` is the answer of each
+    service to credentials that have expired; it has no body if the request is a HEAD. `delay_seconds` delays the
+    answer; with `code` null the call is only slow. With `seconds`, the fault lasts for so long from its first strike.
     """
 
     operation: str
@@ -88,13 +89,16 @@ class ApiFault(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     share: Share = 1.0
     when: Literal["before", "after"] = "before"
     delay_seconds: Seconds = 0.0
+    seconds: Seconds | None = None
 
     def __post_init__(self) -> None:
         if self.code is None and self.delay_seconds == 0:
-            raise ValueError("code is missing: give an error code, or 'drop', or delay_seconds")
+            raise ValueError("code is missing: give an error code, 'drop', 'expired', or delay_seconds")
+        if self.code == "expired" and self.when == "after":
+            raise ValueError("code 'expired' is with when 'after', but such a call never takes effect")
         if self.status is not None and not 400 <= self.status <= 599:
             raise ValueError("status is not between 400 and 599")
-        if self.status is None and self.code not in {None, "drop", *HTTP_STATUS}:
+        if self.status is None and self.code not in {None, "drop", "expired", *HTTP_STATUS}:
             raise ValueError(f"code {self.code!r} is not a known one: give its HTTP status as status, too")
 
 
@@ -140,6 +144,8 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     batch_tools: Literal["accept", "refuse"] = "refuse"
     # Application inference profile id to the model id behind it.
     application_profiles: dict[str, str] = {}
+    # Access key ids whose credentials have expired: every call with one of them is refused.
+    expired_access_keys: list[str] = []
     # Of all random choices: faults, and the order of output lines.
     seed: int = 0
     record_faults: RecordFaults = RecordFaults()

@@ -7,30 +7,8 @@ from typing import Any
 
 import msgspec
 
-# Faults of the moment: the HTTP statuses of throttling, timeouts and server errors
-# (Amazon Bedrock API Reference, "Common errors" and InvokeModel).
-_PASSING_STATUSES = frozenset({408, 424, 429, 500, 502, 503, 504, 529})
-# The error names of the same faults, in lower case and without a trailing "exception": services spell them in several
-# ways (Amazon Bedrock API Reference, "Common errors" and InvokeModel; Amazon S3 API Reference, "Error responses").
-_PASSING_NAMES = frozenset(
-    {
-        "internalerror",
-        "internalfailure",
-        "internalserver",
-        "internalservererror",
-        "modelerror",
-        "modelnotready",
-        "modeltimeout",
-        "requesttimeout",
-        "requesttimeouterror",
-        "serviceunavailable",
-        "serviceunavailableerror",
-        "slowdown",
-        "throttled",
-        "throttling",
-        "toomanyrequests",
-    }
-)
+from bedrock_batch_assets.error_codes import passes_by_itself
+
 # What is shown of an error of a shape that nobody documents.
 _MAX_ODD_CHARACTERS = 1_000
 
@@ -57,12 +35,7 @@ class ErrorBody(msgspec.Struct, gc=False):
             return self.retryable
         if self.expired:
             return True
-        code = self.errorCode
-        if isinstance(code, str) and code.isdigit():
-            code = int(code)
-        if isinstance(code, int):
-            return code in _PASSING_STATUSES
-        return code is not None and code.lower().removesuffix("exception") in _PASSING_NAMES
+        return passes_by_itself(self.errorCode)
 
 
 def read_error(value: Any) -> ErrorBody | None:

@@ -22,6 +22,10 @@ _MODULES = (
     "bedrock_batch_assets.run_coordinator",
     # The assets, and what they import where they use it. Not pandas, nor datasets: no chunk needs them.
     "bedrock_batch_assets.definitions",
+    "boto3.exceptions",
+    "boto3.s3.transfer",
+    "bedrock_batch_assets.aws.credentials",
+    "bedrock_batch_assets.aws.errors",
     "bedrock_batch_assets.records.joining",
     "bedrock_batch_assets.records.record_file",
     "bedrock_batch_assets.records.rendering",

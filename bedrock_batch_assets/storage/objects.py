@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from bedrock_batch_assets.errors import RequestError
+from bedrock_batch_assets.errors import AccessDeniedError, RequestError
 from bedrock_batch_assets.storage.range_reader import RangeReader
 from bedrock_batch_assets.storage.s3_errors import (
-    AccessDeniedError,
     BucketNotFoundError,
     ObjectChangedError,
     ObjectNotFoundError,

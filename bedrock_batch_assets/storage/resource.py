@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 from pydantic import Field
 
-from bedrock_batch_assets.aws import AwsConnection
-from bedrock_batch_assets.errors import BatchError, ConfigurationError
+from bedrock_batch_assets.aws.connection import AwsConnection
+from bedrock_batch_assets.errors import BatchError
+from bedrock_batch_assets.storage.bucket_name import BUCKET_VARIABLE, checked_bucket
 from bedrock_batch_assets.storage.layout import Layout
 from bedrock_batch_assets.storage.manifests import (
     BatchManifest,
@@ -22,8 +23,6 @@ from bedrock_batch_assets.storage.manifests import (
 
 if TYPE_CHECKING:
     from bedrock_batch_assets.storage.objects import ObjectStore
-
-BUCKET_VARIABLE = "BEDROCK_BATCH_BUCKET"
 
 M = TypeVar("M", bound=msgspec.Struct)
 
@@ -50,16 +49,12 @@ class BatchStorage(AwsConnection):
         """The objects in the bucket.
 
         Raises:
-            ConfigurationError: No bucket is configured.
+            ConfigurationError: No bucket is configured, or something else than a name.
         """
         from bedrock_batch_assets.storage.objects import ObjectStore
 
-        if not self.bucket:
-            raise ConfigurationError(
-                f"No bucket configured: set {BUCKET_VARIABLE} to a bucket in the region of your jobs, or run "
-                "`make dev` for a local stand-in."
-            )
-        return ObjectStore(self.client("s3"), self.bucket, kms_key_id=self.kms_key_id)
+        bucket = checked_bucket(self.bucket)
+        return ObjectStore(self.client("s3"), bucket, kms_key_id=self.kms_key_id)
 
     def uri(self, key: str) -> str:
         """`s3://bucket/key`."""

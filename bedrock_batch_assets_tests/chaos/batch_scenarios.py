@@ -51,6 +51,7 @@ class BatchScenario:
     rows: list[tuple[str, str]]
     model_id: str
     own_backfills: list[str] = field(default_factory=list)
+    request: dict[str, Any] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
 
     @classmethod
@@ -87,17 +88,17 @@ class BatchScenario:
         deployment = self.deployment
         key = f"inputs/{self.batch}.csv"
         deployment.aws.client("s3").put_object(Bucket=deployment.bucket, Key=key, Body=csv_of(self.rows))
-        request = {
+        self.request = {
             "s3_uri": f"s3://{deployment.bucket}/{key}",
             "model_id": self.model_id,
             "prompt_id": "joke_about_topic",
             "max_records_per_job": ROWS_PER_CHUNK,
         }
         yield from self._ask(lambda: deployment.ui.web.add_batch(self.batch))
-        yield from self._ask(lambda: deployment.ui.launch_input(self.batch, request))
+        yield from self._ask(lambda: deployment.ui.launch_input(self.batch, self.request))
         if self.kind == "two launches":
             yield from self._pause(3.0)
-            yield from self._ask(lambda: deployment.ui.launch_input(self.batch, request))
+            yield from self._ask(lambda: deployment.ui.launch_input(self.batch, self.request))
         else:
             yield from _KINDS[self.kind](self)
         yield from self._until(self._is_finished, "the table")
@@ -201,6 +202,15 @@ class BatchScenario:
         else:
             for chunk in self._chunks():
                 yield from self._ask(lambda chunk=chunk: self.deployment.ui.launch(CHUNK_ASSETS, chunk))  # type: ignore[misc]
+
+    def _expired_credentials(self) -> Steps:
+        """The credentials of all processes expire; after some time somebody writes new ones to the file."""
+        yield from self._at_some_moment()
+        self._note("the credentials expire")
+        self.deployment.expire_credentials()
+        yield from self._pause(40.0)
+        self._note("the credentials are renewed")
+        self.deployment.keys.renew()
 
     # Moments.
 
@@ -324,8 +334,29 @@ class BatchScenario:
             newest.setdefault(run.tags.get(PARTITION_TAG, ""), run)
         for partition, run in newest.items():
             is_of_step = run.tags.get(RUN_FAILURE_REASON_TAG) == RunFailureReason.STEP_FAILURE.value
-            if run.status is DagsterRunStatus.FAILURE and is_of_step:
+            if run.status is DagsterRunStatus.FAILURE and is_of_step and not self._was_launched_again(run):
                 raise StuckError(f"run {run.run_id} of {partition} failed and waits for a person")
+
+    def _was_launched_again(self, run: dg.DagsterRun) -> bool:
+        """Launch an input again that was refused for expired credentials, as soon as there are new ones.
+
+        Whoever launched it is told so, and there. No other run is to fail for that.
+        """
+        if run.asset_selection != {dg.AssetKey("input_dataset")} or not self._was_refused(run.run_id):
+            return False
+        if not self.deployment.keys.expired:
+            try:
+                self.deployment.ui.launch_input(self.batch, self.request)
+            except (UnreachableError, DagsterRefusedError):
+                return True
+            self._note("launched the input again")
+        return True
+
+    def _was_refused(self, run_id: str) -> bool:
+        failures = [entry.dagster_event for entry in self._errors(run_id) if entry.dagster_event.is_step_failure]
+        told = [event.step_failure_data.user_failure_data for event in failures]
+        texts = [str(data.description) for data in told if data is not None]
+        return any("credentials" in text and "have expired" in text for text in texts)
 
     def _note(self, text: str) -> None:
         self.report.description += f"; {time.monotonic() - self.started:.1f} s: {text}"
@@ -362,6 +393,7 @@ _KINDS: dict[str, Callable[[BatchScenario], Steps]] = {
     "deploy": BatchScenario._deploy,
     "re-execute": BatchScenario._reexecute,
     "webserver": BatchScenario._webserver,
+    "expired credentials": BatchScenario._expired_credentials,
 }
 KINDS = (*_KINDS, "two launches")
 

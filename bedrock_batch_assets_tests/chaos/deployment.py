@@ -14,6 +14,7 @@ from bedrock_batch_assets.client.webserver import DagsterRefusedError, Unreachab
 from bedrock_batch_assets.local import local_platform
 from bedrock_batch_assets.local.processes import Program, ProgramFailedError, group_members
 from bedrock_batch_assets.runs.heartbeat import is_alive, last_beat
+from bedrock_batch_assets_tests.chaos.key_file import KeyFile
 from bedrock_batch_assets_tests.end_to_end.ui import Ui
 from bedrock_batch_assets_tests.local_aws_fixture import LocalAws
 
@@ -33,8 +34,12 @@ class Deployment:
         aws_url = f"http://{local_platform.HOST}:{local_platform.free_port()}"
         self._port = local_platform.free_port()
         self._url = f"http://{local_platform.HOST}:{self._port}"
+        self.keys = KeyFile(directory / "credentials")
+        aws_environment = local_platform.local_aws_environment(aws_url)
+        del aws_environment["AWS_ACCESS_KEY_ID"], aws_environment["AWS_SECRET_ACCESS_KEY"]
         self._environment = {
-            **local_platform.local_aws_environment(aws_url),
+            **aws_environment,
+            "AWS_SHARED_CREDENTIALS_FILE": str(directory / "credentials"),
             "DAGSTER_HOME": str(self._home),
             # Compiled once for all processes, and time enough on a busy machine: see the tests of the platform.
             "PYTHONDONTWRITEBYTECODE": "",
@@ -81,6 +86,10 @@ class Deployment:
     def log(self) -> str:
         """The end of what Dagster says."""
         return self._programs[-1].tail(80)
+
+    def expire_credentials(self) -> None:
+        """Let AWS refuse the credentials of all processes until others are in the file."""
+        self.keys.expire(self.aws)
 
     def kill_part(self, part: str) -> None:
         """Kill the webserver, the daemon or the code server, and start again what ended with it."""

@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from bedrock_batch_assets.storage.resource import BatchStorage
 from bedrock_batch_assets_tests.chaos.attempts import CHUNK_STEPS, Attempt, Outcome, Task, Trigger
 from bedrock_batch_assets_tests.chaos.audit import audit, csv_of, source_rows
 from bedrock_batch_assets_tests.chaos.fast_sleep import real_sleep
+from bedrock_batch_assets_tests.chaos.key_file import KeyFile
 from bedrock_batch_assets_tests.chaos.report import Report
 from bedrock_batch_assets_tests.chaos.schedules import Crash, Launch, Schedule, draw
 from bedrock_batch_assets_tests.local_aws_fixture import LocalAws
@@ -23,6 +25,7 @@ SECONDS_PER_SCENARIO = 120.0
 # Of `OnDemand.concurrency`: so many answers can be lost with one process.
 _IN_FLIGHT_ON_DEMAND = 8
 _POLL_SECONDS = 0.003
+_RELAUNCH_SECONDS = 0.05
 
 
 class StuckError(Exception):
@@ -51,6 +54,10 @@ class ProtocolWorker:
         self._aws = aws
         self._folder = folder
         self._trigger = Trigger()
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+            os.environ.pop(name, None)
+        os.environ["AWS_SHARED_CREDENTIALS_FILE"] = str(folder / "credentials")
+        self._keys = KeyFile(folder / "credentials")
 
     def run(self, seed: int) -> Report:
         """Run the scenario of this number."""
@@ -60,7 +67,7 @@ class ProtocolWorker:
         log = self._folder / f"scenario-{seed}.log"
         log.write_text("")
         try:
-            _Run(self._aws, schedule, self._trigger, log, report).play()
+            _Run(self._aws, schedule, self._trigger, log, report, self._keys).play()
         except StuckError as error:
             report.stuck.append(str(error))
         report.seconds = time.monotonic() - started
@@ -70,8 +77,12 @@ class ProtocolWorker:
 
 
 class _Run:
-    def __init__(self, aws: LocalAws, schedule: Schedule, trigger: Trigger, log: Path, report: Report) -> None:
+    def __init__(
+        self, aws: LocalAws, schedule: Schedule, trigger: Trigger, log: Path, report: Report, keys: KeyFile
+    ) -> None:
         self._aws = aws
+        self._keys = keys
+        self._due: list[tuple[float, Callable[[], None]]] = []
         self._schedule = schedule
         self._trigger = trigger
         self._log = log
@@ -105,15 +116,18 @@ class _Run:
             "prompt_id": "joke_about_topic",
             "max_records_per_job": schedule.records_per_job,
         }
+        self._begin("input")
         self._work(
             [self._worker(Task(self._batch, ("input_dataset",), self._resources, request), schedule.input_crashes)]
         )
         aws.put_settings(schedule.settings)
+        self._begin("chunks")
         self._work([self._chunk_worker(launch) for launch in schedule.launches])
         if any(job["status"] == "Stopped" for job in aws.jobs()):
             # Somebody stopped a job; now a person asks for the rest.
             self._all_chunks()
         aws.put_settings({"api_faults": []})
+        self._begin("table")
         table = Task(self._batch, ("result_table",), self._resources)
         self._work([self._worker(table, schedule.table_crashes)])
         self._check()
@@ -125,6 +139,21 @@ class _Run:
             if finished and (len(aws.ledger()), len(aws.jobs())) != (bill, jobs):
                 self._report.account.billed_twice.append("asking again for finished chunks was not free")
             self._check()
+
+    def _begin(self, phase: str) -> None:
+        """Let the credentials expire, and be renewed, in this phase as the schedule says. What was left is done now."""
+        for _, act in self._due:
+            act()
+        now = time.monotonic()
+        self._due = []
+        for expiry in self._schedule.expiries:
+            if expiry.phase == phase:
+                self._due.append((now + expiry.after, self._expire))
+                self._due.append((now + expiry.after + expiry.seconds, self._keys.renew))
+        self._due.sort(key=lambda item: item[0])
+
+    def _expire(self) -> None:
+        self._keys.expire(self._aws)
 
     def _check(self) -> None:
         account = audit(self._aws, BUCKET, self._batch, self._rows)
@@ -148,6 +177,10 @@ class _Run:
         """Let the workers work, side by side, until all are done."""
         try:
             while not all(worker.done for worker in workers):
+                while self._due and time.monotonic() >= self._due[0][0]:
+                    act = self._due.pop(0)[1]
+                    self._note(f"credentials: {act.__name__.strip('_')}")
+                    act()
                 for worker in workers:
                     if not worker.done:
                         self._look_after(worker)
@@ -182,6 +215,9 @@ class _Run:
         worker.steps = 0 if worker.afresh else outcome.steps
         if outcome.kind == "killed":
             self._report.crashes += 1
+        elif outcome.kind == "refused" and _is_about_credentials(worker, outcome):
+            # Whoever launched the batch is told, signs in, and launches it again.
+            worker.start_at = time.monotonic() + _RELAUNCH_SECONDS
         elif outcome.kind == "refused" and (failed := self._failed_job(outcome.reason)) not in worker.told:
             # The service failed a job: the run says so, and a person materializes the chunk again.
             worker.told.add(failed)
@@ -203,3 +239,8 @@ class _Run:
     def _note(self, text: str) -> None:
         with self._log.open("a") as file:
             file.write(f"{time.time():.3f} - {text}\n")
+
+
+def _is_about_credentials(worker: _Worker, outcome: Outcome) -> bool:
+    """Whether an input was refused for expired credentials. A chunk or a table is not to be."""
+    return worker.task.steps == ("input_dataset",) and "credentials" in outcome.reason and "expired" in outcome.reason

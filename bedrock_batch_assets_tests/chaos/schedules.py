@@ -41,6 +41,15 @@ class Launch:
     afresh: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Expiry:
+    """The credentials of all processes expire, `after` seconds of real time, and new ones come `seconds` later."""
+
+    phase: Literal["input", "chunks", "table"]
+    after: float
+    seconds: float
+
+
 @dataclass(frozen=True)
 class Schedule:
     """One scenario: a batch, what the service does to it, and what happens to the processes.
@@ -56,6 +65,7 @@ class Schedule:
         again: Whether all chunks are materialized once more at the end.
         input_crashes: How processes that read the input die.
         table_crashes: How processes that build the table die.
+        expiries: When credentials expire.
     """
 
     seed: int
@@ -69,6 +79,7 @@ class Schedule:
     again: bool
     input_crashes: tuple[Crash, ...] = ()
     table_crashes: tuple[Crash, ...] = ()
+    expiries: tuple[Expiry, ...] = ()
 
     @property
     def crash_count(self) -> int:
@@ -92,7 +103,8 @@ class Schedule:
         return (
             f"{self.row_count} rows, {len(self.launches)} launches of {self.chunk_count} chunks, "
             f"{self.crash_count} crashes, API faults {faults}, endings {endings}, "
-            f"records {self.settings['record_faults']}"
+            f"records {self.settings['record_faults']}, "
+            f"credentials expire {[f'{expiry.phase} {expiry.after:g}+{expiry.seconds:g}' for expiry in self.expiries]}"
         )
 
 
@@ -162,6 +174,30 @@ class _Draw:
         return ending
 
 
+def draw_expiries(seed: int) -> tuple[Expiry, ...]:
+    """When credentials expire in the scenario of this number: they do in two of five, up to three times in a phase."""
+    pick = random.Random(f"expiries {seed}")
+    if pick.random() < 0.6:
+        return ()
+    found: list[Expiry] = []
+    for phase, longest, share in (("input", 0.3, 0.2), ("chunks", 1.0, 0.9), ("table", 0.15, 0.4)):
+        if pick.random() < share:
+            times = sorted(round(pick.uniform(0.0, longest), 3) for _ in range(pick.choice((1, 1, 2, 3))))
+            found += [Expiry(phase, after, round(pick.uniform(0.0, 0.6), 3)) for after in times]  # type: ignore[arg-type]
+    return tuple(found)
+
+
+def draw_refusals(seed: int, operations: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Single calls that are refused for expired credentials although these have not changed, as a wrong clock does."""
+    pick = random.Random(f"refusals {seed}")
+    if pick.random() < 0.75:
+        return []
+    return [
+        {"operation": pick.choice(operations), "code": "expired", "count": pick.randint(1, 8)}
+        for _ in range(pick.choice((1, 1, 2)))
+    ]
+
+
 def draw(seed: int) -> Schedule:
     """The schedule of this number."""
     pick = random.Random(f"protocol {seed}")
@@ -184,6 +220,7 @@ def draw(seed: int) -> Schedule:
         "InProgress": pick.choice((0.0, 0.05, 0.3)),
         "Stopping": 0.05,
     }
+    operations = (*_BEDROCK, *_S3, *(("InvokeModel", "Converse") if on_demand else ()))
     settings = {
         "seed": seed,
         "seconds": seconds,
@@ -192,7 +229,8 @@ def draw(seed: int) -> Schedule:
         "max_jobs_in_flight": pick.choice((100, 100, 1)),
         "record_faults": drawing.record_faults() if pick.random() < 0.7 else {},
         "job_endings": [drawing.job_ending() for _ in range(pick.choice((0, 0, 0, 1, 1, 2)))],
-        "api_faults": [drawing.api_fault() for _ in range(pick.choice((0, 0, 1, 1, 2, 3)))],
+        "api_faults": [drawing.api_fault() for _ in range(pick.choice((0, 0, 1, 1, 2, 3)))]
+        + draw_refusals(seed, operations),
     }
     return Schedule(
         seed=seed,
@@ -206,4 +244,5 @@ def draw(seed: int) -> Schedule:
         again=pick.random() < 0.25,
         input_crashes=drawing.crashes(1) if pick.random() < 0.2 else (),
         table_crashes=drawing.crashes(1) if pick.random() < 0.2 else (),
+        expiries=draw_expiries(seed),
     )

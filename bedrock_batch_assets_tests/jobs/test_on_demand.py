@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from bedrock_batch_assets.errors import ConfigurationError
+from bedrock_batch_assets.errors import ConfigurationError, LapsedCredentialsError, UnreachableServiceError
 from bedrock_batch_assets.jobs.clock import Clock
 from bedrock_batch_assets.jobs.on_demand import OnDemand, OnDemandPass, Pace
 from bedrock_batch_assets.storage.objects import ObjectStore
@@ -180,6 +180,49 @@ def test_a_denied_permission_is_one_call_and_costs_no_record_its_answer(
     answers = run(objects, records)
     assert all("modelOutput" in answer for answer in answers.values())
     assert local_aws.ledger_summary()["records"] == 20
+
+
+@pytest.mark.parametrize("code", ["expired", "UnrecognizedClientException", "InvalidSignatureException"])
+def test_a_record_refused_for_expired_credentials_can_be_sent_again(
+    local_aws: LocalAws, objects: ObjectStore, code: str
+) -> None:
+    """Where nobody waits, the pass fails with one line; no record counts as answered, refused or possibly paid."""
+    local_aws.put_settings({"api_faults": [{"operation": "InvokeModel", "code": code, "count": 8}]})
+    records = [record(index) for index in range(12)]
+    with pytest.raises(LapsedCredentialsError):
+        new_pass(objects).run(records, lambda *_: None)
+    assert not [info.key for info in objects.list(f"{FOLDER}claims/") if not objects.exists(answer_of(info.key))]
+    answers = run(objects, records)
+    assert all("modelOutput" in answer for answer in answers.values())
+    assert local_aws.ledger_summary()["records"] == 12
+
+
+def answer_of(claim: str) -> str:
+    return claim.replace("/claims/", "/answers/")
+
+
+@pytest.mark.parametrize(
+    ("code", "status"), [("Throttling", 400), ("throttlingException", 400), ("Strange", 429), ("Strange", 503)]
+)
+def test_what_is_refused_before_the_model_ran_is_sent_again(
+    local_aws: LocalAws, objects: ObjectStore, code: str, status: int
+) -> None:
+    """Throttling in any spelling, and any answer with its status, costs a wait and no record its answer."""
+    fault = {"operation": "InvokeModel", "code": code, "status": status, "count": 3}
+    local_aws.put_settings({"api_faults": [fault]})
+    answers = run(objects, [record(index) for index in range(4)])
+    assert all("modelOutput" in answer for answer in answers.values())
+    assert local_aws.ledger_summary()["records"] == 4
+
+
+def test_a_service_that_cannot_be_reached_has_received_nothing(local_aws: LocalAws, objects: ObjectStore) -> None:
+    """Without a connection nothing was sent: the pass fails, no record is unknown, and all are sent later."""
+    nowhere = OnDemand(requests_per_second=500, tries=2, endpoint_url="http://127.0.0.1:9")
+    records = [record(index) for index in range(4)]
+    with pytest.raises(UnreachableServiceError):
+        new_pass(objects, nowhere).run(records, lambda *_: None)
+    answers = run(objects, records)
+    assert all("modelOutput" in answer for answer in answers.values())
 
 
 def test_requests_are_spaced_over_all_threads() -> None:

@@ -123,9 +123,11 @@ def test_a_full_quota_is_waited_for(desk: Desk) -> None:
     assert len(desk.sleeps) == 3
 
 
-@pytest.mark.parametrize("code", ["ThrottlingException", "InternalServerException"])
-def test_throttling_and_server_errors_are_waited_out(desk: Desk, code: str) -> None:
-    """Passing errors of List and Create delay the job and do not double it."""
+@pytest.mark.parametrize(
+    "code", ["ThrottlingException", "InternalServerException", "expired", "UnrecognizedClientException"]
+)
+def test_throttling_server_errors_and_expired_credentials_are_waited_out(desk: Desk, code: str) -> None:
+    """Passing errors and refused credentials of List and Create delay the job and do not double it."""
     desk.aws.put_settings(
         {
             "api_faults": [

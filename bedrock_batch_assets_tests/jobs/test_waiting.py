@@ -83,6 +83,8 @@ def test_throttling_server_errors_and_broken_connections_only_slow_it_down() -> 
     state, _, troubles, time = wait(
         service_error("ThrottlingException", 429),
         service_error("InternalServerException", 500),
+        service_error("RequestTimeout", 400),
+        service_error("throttling", 400),
         EndpointConnectionError(endpoint_url="http://127.0.0.1"),
         "InProgress",
         service_error("ThrottlingException", 429),
@@ -91,6 +93,19 @@ def test_throttling_server_errors_and_broken_connections_only_slow_it_down() -> 
     assert state.status == "Completed"
     assert len(troubles) == 2
     assert time.sleeps[0] < time.sleeps[1] < time.sleeps[2]
+
+
+@pytest.mark.parametrize(
+    "code", ["ExpiredTokenException", "UnrecognizedClientException", "InvalidSignatureException", "ExpiredToken"]
+)
+def test_expired_credentials_are_waited_out(code: str) -> None:
+    """A token that expires while the job runs ends nothing: it is said once, however long it takes to renew it."""
+    refusals = [service_error(code, 403)] * 200
+    state, changes, troubles, _ = wait("InProgress", *refusals, "Completed")
+    assert state.status == "Completed"
+    assert changes == ["InProgress", "Completed"]
+    assert len(troubles) == 1
+    assert code in troubles[0]
 
 
 def test_a_job_just_created_may_be_unknown_for_a_while() -> None:

@@ -1,5 +1,6 @@
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -160,6 +161,57 @@ def test_faults_of_the_other_services(ready: Ready, service: str, operation: str
     ready.aws.put_settings({"api_faults": [{"operation": operation, "code": "AccessDenied", "message": "no"}]})
     with refused("AccessDenied", "no", status=403):
         call(client)
+
+
+EXPIRED: dict[str, tuple[str, int, Callable[[Any], object]]] = {
+    "s3": ("ExpiredToken", 400, lambda client: client.list_objects_v2(Bucket="data")),
+    "bedrock": ("ExpiredTokenException", 403, lambda client: client.list_model_invocation_jobs()),
+    "bedrock-runtime": ("ExpiredTokenException", 403, lambda client: client.invoke_model(modelId="m", body=b"{}")),
+    "sqs": ("ExpiredToken", 403, lambda client: client.list_queues()),
+    "sts": ("ExpiredToken", 403, lambda client: client.get_caller_identity()),
+}
+
+
+@pytest.mark.parametrize("service", EXPIRED)
+@pytest.mark.parametrize(
+    "setting", [{"expired_access_keys": ["local"]}, {"api_faults": [{"operation": "*", "code": "expired"}]}]
+)
+def test_expired_credentials(ready: Ready, service: str, setting: dict[str, Any]) -> None:
+    """Each service answers expired credentials in its own words, by key or by operation."""
+    code, status, call = EXPIRED[service]
+    ready.aws.put_settings(setting)
+    with refused(code, "expired", status=status):
+        call(ready.aws.client(service, retries=False))
+
+
+def test_a_head_of_expired_credentials_has_no_code(ready: Ready) -> None:
+    """S3's answer to a HEAD has no body: boto3 sees the status alone."""
+    ready.aws.put_settings({"expired_access_keys": ["local"]})
+    with refused("400", "Bad Request", status=400):
+        ready.aws.client("s3", retries=False).head_object(Bucket="data", Key="in/rows.jsonl")
+
+
+def test_other_keys_are_accepted(ready: Ready) -> None:
+    """Only the keys that are named have expired."""
+    ready.aws.put_settings({"expired_access_keys": ["loca", "another"]})
+    ready.aws.client("s3").list_objects_v2(Bucket="data")
+
+
+def test_a_fault_that_lasts_for_some_time() -> None:
+    """With `seconds`, a fault strikes each call for so long, from the first call that it strikes."""
+    times = iter((2000.0, 2004.9, 2005.0, 9999.0))
+    settings = changed(Settings(), {"api_faults": [{"operation": "PutObject", "code": "expired", "seconds": 5}]})
+    faults = Faults(settings, now=lambda: next(times))
+    assert [faults.api("PutObject") is not None for _ in range(4)] == [True, True, False, False]
+
+
+def test_who_has_no_credentials_can_ask_for_a_role(ready: Ready) -> None:
+    """AssumeRoleWithWebIdentity is not signed, and reaches STS all the same."""
+    client = ready.aws.client("sts")
+    role = client.assume_role_with_web_identity(
+        RoleArn=ready.role, RoleSessionName="test", WebIdentityToken="a token of a cluster"
+    )
+    assert role["Credentials"]["AccessKeyId"]
 
 
 def test_a_slow_call(ready: Ready) -> None:

@@ -4,9 +4,14 @@ from boto3.exceptions import S3UploadFailedError
 from botocore.config import Config
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 
-from bedrock_batch_assets.errors import ConfigurationError
-from bedrock_batch_assets.storage.s3_errors import (
+from bedrock_batch_assets.errors import (
     AccessDeniedError,
+    ConfigurationError,
+    CredentialsError,
+    LapsedCredentialsError,
+    UnreachableServiceError,
+)
+from bedrock_batch_assets.storage.s3_errors import (
     BucketNotFoundError,
     ObjectChangedError,
     ObjectNotFoundError,
@@ -26,14 +31,14 @@ def client_error(code: str, message: str = "") -> ClientError:
         (client_error("NoSuchBucket"), BucketNotFoundError, "bucket 'data' does not exist"),
         (client_error("403"), AccessDeniedError, "allow s3:GetObject"),
         (client_error("AccessDenied", "not authorized to perform: kms:Decrypt"), AccessDeniedError, "KMS key"),
-        (client_error("ExpiredToken"), ConfigurationError, "renew them"),
-        (client_error("InvalidAccessKeyId"), ConfigurationError, "does not accept the credentials"),
+        (client_error("ExpiredToken"), LapsedCredentialsError, "renew them"),
+        (client_error("InvalidAccessKeyId"), LapsedCredentialsError, "does not know the credentials"),
         (client_error("PermanentRedirect"), ConfigurationError, "set AWS_REGION"),
         (client_error("412"), ObjectChangedError, "replaced while it was being read"),
         (client_error("KMS.DisabledException"), ConfigurationError, "enable it"),
         (client_error("InvalidObjectState"), ConfigurationError, "archived"),
-        (NoCredentialsError(), ConfigurationError, "set AWS_PROFILE"),
-        (EndpointConnectionError(endpoint_url="http://127.0.0.1:1"), ConfigurationError, "check the network"),
+        (NoCredentialsError(), CredentialsError, "set AWS_PROFILE"),
+        (EndpointConnectionError(endpoint_url="http://127.0.0.1:1"), UnreachableServiceError, "check the network"),
     ],
 )
 def test_refusals_name_action_place_and_remedy(error: Exception, expected: type[Exception], words: str) -> None:

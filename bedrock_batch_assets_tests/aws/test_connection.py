@@ -2,7 +2,7 @@
 
 import pytest
 
-from bedrock_batch_assets.aws import AwsConnection
+from bedrock_batch_assets.aws.connection import AwsConnection
 from bedrock_batch_assets.internals.botocore_internals import load_service_models
 
 
