@@ -14,7 +14,7 @@ from bedrock_batch_assets.client.batch_status import (
 from bedrock_batch_assets.client.cancellation import BatchEnding, Cancellation
 from bedrock_batch_assets.client.request_file import run_config
 from bedrock_batch_assets.client.webserver import Backfill, DagsterRefusedError, Run, UnreachableError, Webserver
-from bedrock_batch_assets.errors import BatchError, RequestError
+from bedrock_batch_assets.errors import BatchError, LapsedCredentialsError, RequestError
 from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
 from bedrock_batch_assets.jobs.state import JobState
 from bedrock_batch_assets.partitions import chunk_key
@@ -224,8 +224,8 @@ def _may_pass(error: Exception) -> bool:
     """Whether an error may pass by itself while a batch is followed."""
     from botocore.exceptions import BotoCoreError, ClientError
 
-    from bedrock_batch_assets.aws import is_passing
+    from bedrock_batch_assets.aws.error_kinds import is_passing
 
     if isinstance(error, BotoCoreError | ClientError):
         return is_passing(error)
-    return isinstance(error, UnreachableError | DagsterRefusedError)
+    return isinstance(error, UnreachableError | DagsterRefusedError | LapsedCredentialsError)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from bedrock_batch_assets.storage.s3_errors import AccessDeniedError
+from bedrock_batch_assets.errors import AccessDeniedError
 
 if TYPE_CHECKING:
     from bedrock_batch_assets.storage.objects import ObjectStore
