@@ -115,10 +115,10 @@ def table_checks(
 def _rows_accounted_for(
     batch: BatchManifest, parts: Sequence[PartSummary], total: PartSummary, files: Sequence[PartRows]
 ) -> dg.AssetCheckResult:
-    """The summaries say what the join counted, the files what is there: of the two the files are believed."""
+    """Rows are counted by what the files hold, and the summaries of the parts are compared with that."""
     decoded: Counter[str] = Counter()
     for part, file in zip(parts, files, strict=True):
-        decoded.update(_known(part.statuses()) if file.statuses is None else file.statuses)
+        decoded.update(_present(part.statuses()) if file.statuses is None else file.statuses)
     wrong = list(_wrong_files(batch, parts, files))
     counted = decoded.total()
     return dg.AssetCheckResult(
@@ -140,14 +140,14 @@ def _rows_accounted_for(
 def _wrong_files(batch: BatchManifest, parts: Sequence[PartSummary], files: Sequence[PartRows]) -> Iterator[str]:
     """The parts whose files are damaged, or hold other rows than their summaries say."""
     for index, (part, file) in enumerate(zip(parts, files, strict=True)):
-        chunk = chunk_key(batch.batch, index)
+        chunk, counted = chunk_key(batch.batch, index), _present(part.statuses())
         if file.problem is not None:
             yield f"{chunk}: {file.problem}; materialize its result_parts again"
-        elif file.statuses is not None and file.statuses != _known(part.statuses()):
-            yield f"{chunk}: its file has {_in_words(file.statuses)}, its summary {_in_words(_known(part.statuses()))}"
+        elif file.statuses is not None and file.statuses != counted:
+            yield f"{chunk}: its file has {_in_words(file.statuses)}, its summary {_in_words(counted)}"
 
 
-def _known(statuses: Mapping[str, int]) -> dict[str, int]:
+def _present(statuses: Mapping[str, int]) -> dict[str, int]:
     return {status: count for status, count in statuses.items() if count}
 
 

@@ -19,7 +19,7 @@ from bedrock_batch_assets.storage.resource import BatchStorage
 from bedrock_batch_assets.storage.table_folder import PARALLEL_REQUESTS, Part, TableFolder
 from bedrock_batch_assets.tags import VERSION_METADATA
 
-# Of a part its end is read, and a column of a few hundred bytes a row group.
+# What is read of a part at a time: its end, and a column of a few hundred bytes a row group.
 READ_BYTES = 64 << 10
 
 
@@ -85,7 +85,7 @@ def _all_parts(batch: BatchManifest, folder: TableFolder) -> list[Part]:
 
 
 def rows_in_files(batch: BatchManifest, parts: Sequence[Part], storage: BatchStorage) -> list[PartRows]:
-    """What the files of the table hold. Of CSV the size is known alone."""
+    """What the files of the table hold. Of a CSV file only the size is compared."""
     from bedrock_batch_assets.parquet.files import DamagedPartError, count_statuses
 
     objects = storage.objects

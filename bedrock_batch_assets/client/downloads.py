@@ -62,7 +62,7 @@ def plan_download(storage: "BatchStorage", batch: str, folder: Path) -> Download
     layout = storage.layout
     former = layout.former(batch)
     results = list(storage.objects.list(layout.results_folder(batch)))
-    # What version 0.1 left among the results is none of them. Parts that wait are no table yet: nobody gets them.
+    # Version 0.1 kept its manifest and the parts that wait for their table among the results: they are no data.
     of_others = (former.staged_folder, former.table_manifest)
     sources = {
         layout.outputs_folder(batch): list(storage.objects.list(layout.outputs_folder(batch))),
@@ -80,9 +80,9 @@ def plan_download(storage: "BatchStorage", batch: str, folder: Path) -> Download
         downloads += planned
         surplus += _surplus(below, {item.path for item in planned})
     below = _local_folder(folder, layout.state_folder(batch), layout.prefix)
-    told = [_planned(info, below / "manifest.json") for info in manifests[:1]]
-    downloads += told
-    surplus += _surplus(below, {item.path for item in told})
+    manifest = [_planned(info, below / "manifest.json") for info in manifests[:1]]
+    downloads += manifest
+    surplus += _surplus(below, {item.path for item in manifest})
     if not downloads:
         raise BatchError(f"There is nothing to download for batch {batch}: no job output and no result is on S3 yet.")
     return DownloadPlan(folder, downloads, surplus)

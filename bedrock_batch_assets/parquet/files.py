@@ -1,8 +1,8 @@
-"""The door of this package: what the platform reads and writes as Parquet, and nothing of how.
+"""The door of this package: everything that the rest of the platform may import from it.
 
-There are two kinds of files: the input table of a batch, and the parts of its result, which may also be CSV. Their row
-groups are put together by code of our own, which Arrow would have to decode and encode instead; the other modules of
-this package know Parquet's bytes, and are imported by each other alone (ruff sees to it, see pyproject.toml).
+There are two kinds of files: the input table of a batch, and the parts of its result, which may also be CSV. The other
+modules write footers and pages of Parquet themselves, so that rows need not be decoded and encoded again. They import
+each other, and nobody else imports them: the linter checks that, see pyproject.toml.
 """
 
 from bedrock_batch_assets.parquet.encoded_rows import EncodedRows

@@ -1,4 +1,4 @@
-"""A chunk's rows and their answers on the way into a part: what is encoded stays so."""
+"""Writes a chunk's rows with their answers into a part. Rows that are encoded stay so."""
 
 from collections.abc import Iterable
 

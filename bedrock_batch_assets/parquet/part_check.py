@@ -1,7 +1,7 @@
-"""Whether a part holds the rows that it should: found out from its bytes, and never from what its writer counted.
+"""Checks that a part holds the rows that it should, by its bytes and never by what its writer counted.
 
-Our own footers are believed by every reader, so a wrong one would lose rows in silence. A part is looked at twice: as a
-whole when it was written, which costs a few bytes a page; and by the column of statuses when it is part of a table.
+Every reader believes our footers, so a wrong one would lose rows in silence. A part is checked twice: all of it when it
+was written, which takes a few bytes of each page; and its column of statuses when it is part of a table.
 Source of the numbers of fields: Apache Parquet, parquet.thrift.
 """
 

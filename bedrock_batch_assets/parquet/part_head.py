@@ -1,4 +1,4 @@
-"""The first rows of a part, to look at."""
+"""Reads the first rows of a part, for a preview."""
 
 import csv
 import io

@@ -247,7 +247,7 @@ def test_parts_that_wait_in_the_former_layout_become_the_table(site: Site) -> No
     assert site.in_folder() == [f"part-0000{index}.parquet" for index in range(3)]
 
 
-def test_a_manifest_of_the_former_layout_is_never_told_of_a_later_table(site: Site) -> None:
+def test_a_manifest_of_the_former_layout_never_describes_a_later_table(site: Site) -> None:
     """Of two manifests, as after a build that ended before it cleared up, the former one is the first to go."""
     old = site.put_input("a")
     site.stage(old, 0)
