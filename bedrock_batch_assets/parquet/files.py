@@ -5,9 +5,10 @@ modules write footers and pages of Parquet themselves, so that rows need not be 
 each other, and nobody else imports them: the linter checks that, see pyproject.toml.
 """
 
+from bedrock_batch_assets.parquet.damage import DamagedPartError
 from bedrock_batch_assets.parquet.encoded_rows import EncodedRows
 from bedrock_batch_assets.parquet.joined_rows import write_joined
-from bedrock_batch_assets.parquet.part_check import DamagedPartError, count_statuses
+from bedrock_batch_assets.parquet.part_check import count_statuses
 from bedrock_batch_assets.parquet.part_file import PartFile
 from bedrock_batch_assets.parquet.part_head import read_head
 from bedrock_batch_assets.parquet.tables import TableWriter, read_encoded_rows, read_rows

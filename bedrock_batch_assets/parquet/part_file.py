@@ -9,8 +9,9 @@ from typing import Any, Self
 
 import pyarrow as pa
 
+from bedrock_batch_assets.parquet.damage import DamagedPartError
 from bedrock_batch_assets.parquet.encoded_rows import EncodedRows
-from bedrock_batch_assets.parquet.part_check import DamagedPartError, check_part
+from bedrock_batch_assets.parquet.part_check import check_part
 from bedrock_batch_assets.parquet.part_formats import part_format
 from bedrock_batch_assets.request import OutputFormat
 
@@ -44,7 +45,7 @@ class PartFile:
         self._encoders = ThreadPoolExecutor(encoders, thread_name_prefix="part-encoder")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="part-writer")
         self._waiting: deque[tuple[Future[None], int]] = deque()
-        self._is_empty = True
+        self._schema: pa.Schema | None = None
         self._row_count = 0
 
     def __enter__(self) -> Self:
@@ -59,8 +60,8 @@ class PartFile:
                 self._wait_for_all_but(0, 0)
                 self._format.finish()
                 self._file.flush()
-                if not self._is_empty:
-                    self._check()
+                if self._schema is not None:
+                    self._check(self._schema)
                     whole = True
         finally:
             self._encoders.shutdown(cancel_futures=True)
@@ -74,29 +75,32 @@ class PartFile:
         """Append rows. All batches of a file have one schema."""
         # A row group of no rows may have pages all the same, at places that Arrow does not tell.
         if batch.num_rows:
-            self._append(self._format.rows(batch), batch)
+            self._append(batch)
 
     def write_beside(self, rows: EncodedRows, batch: pa.RecordBatch) -> None:
         """Append rows that are encoded already, with the columns of `batch` beside their own. For Parquet alone."""
-        self._append(self._format.rows(batch, rows), batch, rows.nbytes)
+        self._append(batch, rows)
 
-    def _append(self, rows: Any, batch: pa.RecordBatch, encoded_size: int = 0) -> None:
-        self._is_empty = False
+    def _append(self, batch: pa.RecordBatch, beside: EncodedRows | None = None) -> None:
+        if self._schema is None:
+            self._schema = batch.schema if beside is None else pa.schema([*beside.schema, *batch.schema])
         self._row_count += batch.num_rows
+        rows = self._format.rows(batch, beside)
         size = batch.nbytes
         ahead = self._encoders.submit(self._format.encoded, rows) if size <= _MOST_BYTES_AHEAD else None
-        self._waiting.append((self._writer.submit(self._write, rows, ahead), size + encoded_size))
+        size += 0 if beside is None else beside.nbytes
+        self._waiting.append((self._writer.submit(self._write, rows, ahead), size))
         self._wait_for_all_but(_WAITING_BATCHES, _WAITING_BYTES)
 
     def _write(self, rows: Any, ahead: "Future[Any] | None") -> None:
         self._format.append(rows if ahead is None else ahead.result())
 
-    def _check(self) -> None:
+    def _check(self, schema: pa.Schema) -> None:
         if self._output_format is not OutputFormat.parquet:
             return
         try:
             with self._path.open("rb") as file:
-                self.footer_digest = check_part(file, self._row_count)
+                self.footer_digest = check_part(file, self._row_count, schema)
         except DamagedPartError as error:
             raise DamagedPartError(f"A part of {self._row_count} rows was not written as such: {error}.") from error
 

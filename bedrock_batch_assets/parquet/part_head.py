@@ -5,7 +5,7 @@ import io
 import itertools
 from typing import Any, BinaryIO
 
-from bedrock_batch_assets.parquet.part_check import damage_explained
+from bedrock_batch_assets.parquet.damage import damage_explained
 from bedrock_batch_assets.parquet.tables import read_rows
 from bedrock_batch_assets.records.preview import preview_rows
 from bedrock_batch_assets.request import OutputFormat

@@ -122,8 +122,12 @@ def is_arrows_own(file: pq.ParquetFile) -> bool:
 
     Then its columns mean the same below a footer that Arrow has made for that.
     """
-    empty = pq.read_metadata(pa.BufferReader(_empty_file(file.schema_arrow)))
-    return bool(file.schema.equals(empty.schema))
+    return bool(file.schema.equals(parquet_schema(file.schema_arrow)))
+
+
+def parquet_schema(schema: pa.Schema) -> pq.ParquetSchema:
+    """The Parquet schema that Arrow gives to a file of this schema."""
+    return pq.read_metadata(pa.BufferReader(_empty_file(schema))).schema
 
 
 def _empty_file(schema: pa.Schema) -> pa.Buffer:

@@ -17,7 +17,7 @@ from bedrock_batch_assets.parquet.thrift_compact import (
 # Ids of fields in parquet.thrift. FileMetaData, RowGroup, ColumnChunk:
 _SCHEMA, _NUM_ROWS, _ROW_GROUPS, _COLUMNS, _GROUP_ROWS, _META_DATA = 2, 3, 4, 1, 3, 3
 # SchemaElement and ColumnMetaData:
-_NAME = 4
+_REPETITION, _NAME, _CONVERTED_TYPE, _LOGICAL_TYPE = 3, 4, 6, 10
 _TYPE, _PATH, _CODEC, _NUM_VALUES, _UNCOMPRESSED, _COMPRESSED, _DATA_PAGE, _DICTIONARY_PAGE = 1, 3, 4, 5, 6, 7, 9, 11
 # PageHeader, DataPageHeader:
 _PAGE_UNCOMPRESSED, _PAGE_COMPRESSED, _DATA_PAGE_HEADER, _PAGE_VALUES = 2, 3, 5, 1
@@ -121,6 +121,20 @@ def _footer_changes(column: str) -> Iterator[tuple[str, Callable[[Struct], None]
         leaf = next(one for one in found[_SCHEMA].value.values if one[_NAME].value == name)
         leaf[_TYPE] = Field(I32, _INT64)
 
+    def without(*fields: int) -> Callable[[Struct], None]:
+        def change(found: Struct) -> None:
+            name = column.rpartition(".")[2].encode()
+            leaf = next(one for one in found[_SCHEMA].value.values if one[_NAME].value == name)
+            for field in fields:
+                leaf.pop(field, None)
+
+        return change
+
+    def never_null(found: Struct) -> None:
+        name = column.partition(".")[0].encode()
+        top = next(one for one in found[_SCHEMA].value.values if one[_NAME].value == name)
+        top[_REPETITION] = Field(I32, 1 - top[_REPETITION].value)
+
     for by in (-1, 1, -50, 50):
         yield f"row count of the file {by:+}", partial(_add, field=_NUM_ROWS, by=by)
         yield f"row count of a row group {by:+}", of_group(by)
@@ -137,6 +151,9 @@ def _footer_changes(column: str) -> Iterator[tuple[str, Callable[[Struct], None]
     yield "pages of another column", pages_of_another
     yield "type of the column chunk", type_of_the_chunk
     yield "type in the schema", type_in_the_schema
+    yield "null or not", never_null
+    if "." not in column:
+        yield "logical type", without(_CONVERTED_TYPE, _LOGICAL_TYPE)
 
 
 def _page_changes(part: bytes, column: str) -> Iterator[tuple[str, bytes]]:
@@ -160,12 +177,19 @@ def _page_changes(part: bytes, column: str) -> Iterator[tuple[str, bytes]]:
 
         return with_footer(part[:first] + new + part[first + header_size :], move)
 
+    def with_values(by: int) -> bytes:
+        """A page and its column that agree on another number of values."""
+        return with_footer(
+            with_header(_PAGE_VALUES, by, of_data=True), lambda found: _add(metadata_of(found, column), _NUM_VALUES, by)
+        )
+
     def with_header(field: int, by: int, *, of_data: bool = False) -> bytes:
         changed = decode_struct(encode_struct(header))
         _add(changed[_DATA_PAGE_HEADER].value if of_data else changed, field, by)
         return replaced(encode_struct(changed))
 
     for by in (-1, 1, 50):
+        yield f"num_values of a page and its column {by:+}", with_values(by)
         yield f"num_values of a page {by:+}", with_header(_PAGE_VALUES, by, of_data=True)
         yield f"size of a page {by:+}", with_header(_PAGE_COMPRESSED, by)
         yield f"uncompressed size of a page {by:+}", with_header(_PAGE_UNCOMPRESSED, by)

@@ -151,14 +151,14 @@ def test_what_a_thread_cannot_encode_or_write_comes_out(
         # What the rows of the bad batch are on their way: as they are made, and encoded.
         bad_rows: list[Any] = []
 
-        def watched(name: str) -> Callable[[Any], Any]:
+        def watched(name: str) -> Callable[..., Any]:
             do = getattr(made, name)
 
-            def done(given: Any) -> Any:
+            def done(given: Any, *others: Any) -> Any:
                 is_bad = any(given is other for other in [bad, *bad_rows])
                 if is_bad and name == step:
                     raise OSError("no space left")
-                found = do(given)
+                found = do(given, *others)
                 if is_bad:
                     bad_rows.append(found)
                 return found
