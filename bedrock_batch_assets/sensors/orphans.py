@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 from dagster import DagsterRunStatus
+from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus, PartitionBackfill
 
 from bedrock_batch_assets.internals.dagster_internals import end_run, keeps_values
 from bedrock_batch_assets.jobs.naming import JobName
@@ -15,10 +16,10 @@ from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
 from bedrock_batch_assets.jobs.state import JobState
 from bedrock_batch_assets.partitions import chunks
 from bedrock_batch_assets.runs.heartbeat import DEAD_AFTER_SECONDS, is_alive, last_beats
-from bedrock_batch_assets.runs.identity import identify
+from bedrock_batch_assets.runs.identity import RunIdentity, identify
 from bedrock_batch_assets.runs.statuses import not_finished_statuses
-from bedrock_batch_assets.runs.terminations import EndedBy, ended_by
-from bedrock_batch_assets.tags import JOB_TAG
+from bedrock_batch_assets.runs.terminations import EndedBy, ended_by, is_superseded
+from bedrock_batch_assets.tags import BATCH_TAG, JOB_TAG
 
 # For so long after a run was cancelled its job is looked after. Stopping takes the service minutes.
 CANCELED_LOOKBACK = timedelta(hours=1)
@@ -68,15 +69,15 @@ def end_dead_runs(instance: dg.DagsterInstance, now: float) -> list[dg.DagsterRu
 def canceled_jobs(instance: dg.DagsterInstance, now: datetime | None = None) -> dict[str, str]:
     """Families of jobs, each with its chunk key, whose runs were cancelled of late and that nobody wants any more.
 
-    Without those whose chunk another run works on by now, and those of a run that only made way for a newer input
-    while its chunk is still there. A family is named by its run before a job of it is asked for, so that a process
-    that dies right after Create leaves no job behind that nobody can find.
+    Without those whose chunk another run works on by now, and those of a run that only made way for a newer input,
+    which still has the chunk and was not cancelled itself. A family is named by its run before a job of it is asked
+    for, so that a process that dies right after Create leaves no job behind that nobody can find.
     """
     since = (now or datetime.now(UTC)) - CANCELED_LOOKBACK
     ended = [DagsterRunStatus.CANCELED, DagsterRunStatus.FAILURE]
     canceled = instance.get_runs(filters=dg.RunsFilter(statuses=ended, updated_after=since))
     found: dict[str, str] = {}
-    superseded: dict[str, str] = {}
+    superseded: dict[str, RunIdentity] = {}
     for run in canceled:
         identity = identify(instance, run) if JOB_TAG in run.tags else None
         if identity is not None:
@@ -84,17 +85,36 @@ def canceled_jobs(instance: dg.DagsterInstance, now: datetime | None = None) -> 
             if by is EndedBy.person:
                 found[run.tags[JOB_TAG]] = identity.partition
             elif by is EndedBy.newer_input:
-                superseded[run.tags[JOB_TAG]] = identity.partition
+                superseded[run.tags[JOB_TAG]] = identity
     if superseded:
         assert chunks.name is not None
         known = set(instance.get_dynamic_partitions(chunks.name))
-        # Of a chunk that is still there, the newer input's run attaches to the job, or has another one.
-        found |= {family: chunk for family, chunk in superseded.items() if chunk not in known}
+        cancelled = _cancelled_batches(instance, since)
+        # Of a chunk that is still there, the newer input's run takes the job over, unless that was cancelled too.
+        found |= {
+            family: identity.partition
+            for family, identity in superseded.items()
+            if identity.partition not in known or identity.batch in cancelled
+        }
     if not found:
         return {}
     active = instance.get_runs(filters=dg.RunsFilter(statuses=not_finished_statuses()))
     wanted = {identity.partition for run in active if (identity := identify(instance, run)) and identity.of_chunk}
     return {family: chunk for family, chunk in found.items() if chunk not in wanted}
+
+
+def _cancelled_batches(instance: dg.DagsterInstance, since: datetime) -> set[str]:
+    """Batches whose newest backfill a person cancelled."""
+    newest: dict[str, PartitionBackfill] = {}
+    for backfill in instance.get_backfills(filters=BulkActionsFilter(created_after=since)):
+        if BATCH_TAG in backfill.tags:
+            newest.setdefault(backfill.tags[BATCH_TAG], backfill)
+    return {
+        batch
+        for batch, backfill in newest.items()
+        if backfill.status in {BulkActionStatus.CANCELING, BulkActionStatus.CANCELED}
+        and not is_superseded(backfill.tags, backfill.backfill_id)
+    }
 
 
 def family_of(state: JobState) -> str | None:

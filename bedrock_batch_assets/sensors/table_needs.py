@@ -29,6 +29,8 @@ from bedrock_batch_assets.tags import (
 # an outage of S3) may be mended meanwhile. Ten times, which is 17 hours.
 FIRST_RETRY_SECONDS = 60.0
 MAX_TIMES = 10
+# While it waits: another table may say that the fault has passed.
+LOOK_AGAIN_SECONDS = 30.0
 _ENDED = frozenset({DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED})
 
 
@@ -95,7 +97,7 @@ def _after_failure(
     at = datetime.fromtimestamp(due, UTC).strftime("%H:%M:%S UTC")
     return TableNeed(
         note=f"the table of batch {batch.batch} failed in run {run.run_id} and is asked for again at {at}",
-        look_again_in=min(FIRST_RETRY_SECONDS, due - now),
+        look_again_in=min(LOOK_AGAIN_SECONDS, due - now),
     )
 
 
