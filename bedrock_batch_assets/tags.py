@@ -16,9 +16,6 @@ TABLE_OF_TAG = "bedrock/table_of"
 # On a backfill or a run that was ended since its batch has a newer input: its own id, and that input's version.
 SUPERSEDED_TAG = "bedrock/superseded_by"
 
-# Dagster's own: on every run of one partition, whoever launched it.
-DAGSTER_PARTITION_TAG = "dagster/partition"
-
 UNKNOWN_MODEL = "unknown"
 
 # Metadata of input_dataset that others read; written for people too.

@@ -112,4 +112,3 @@ def _retire_earlier_input(context: dg.AssetExecutionContext, manifest: BatchMani
     for run_id, reason in end_runs_of_chunks(instance, dropped, manifest.version).items():
         result = f"and its job goes on, since {reason}. Terminate it in the UI" if reason else "and its job is stopped"
         context.log.warning(f"Run {run_id} works on a chunk that the batch has no more: it is ended, {result}.")
-

@@ -230,9 +230,7 @@ def cancel_backfill(instance: "DagsterInstance", backfill: Backfill, tags: Mappi
         item = instance.get_backfill(backfill.id)
         if item is None or item.status is not BulkActionStatus.REQUESTED:
             return False
-        changed = item._replace(
-            status=BulkActionStatus.CANCELING, tags={**item.tags, **tags}, description=description
-        )
+        changed = item._replace(status=BulkActionStatus.CANCELING, tags={**item.tags, **tags}, description=description)
         instance.update_backfill(changed)
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         PRIVATE_PARTS.say_once("update_backfill", error)

@@ -8,6 +8,7 @@ import dagster as dg
 from dagster import AssetKey, AssetRecordsFilter, DagsterInstance
 
 from bedrock_batch_assets.internals import dagster_internals
+from bedrock_batch_assets.internals.dagster_internals import DATA_VERSION_TAG
 from bedrock_batch_assets.partitions import chunks
 
 

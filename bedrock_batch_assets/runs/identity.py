@@ -13,10 +13,15 @@ import dagster as dg
 from dagster import AssetKey, AssetRecordsFilter, DagsterInstance, DagsterRun
 
 from bedrock_batch_assets.errors import BatchError
+from bedrock_batch_assets.internals.dagster_internals import (
+    PARTITION_NAME_TAG,
+    planned_assets,
+    read_values,
+    write_values,
+)
 from bedrock_batch_assets.partitions import split_chunk_key
 from bedrock_batch_assets.tags import (
     BATCH_TAG,
-    DAGSTER_PARTITION_TAG,
     MODEL_METADATA,
     MODEL_TAG,
     PARTITION_TAG,
@@ -47,7 +52,7 @@ class RunIdentity:
 
 def identify(instance: DagsterInstance, run: DagsterRun) -> RunIdentity | None:
     """The batch, partition and model of any run; None if it works on none of the platform's partitions."""
-    partition = run.tags.get(DAGSTER_PARTITION_TAG) or run.tags.get(PARTITION_TAG)
+    partition = run.tags.get(PARTITION_NAME_TAG) or run.tags.get(PARTITION_TAG)
     if partition is None:
         return None
     model = run.tags.get(MODEL_TAG)
@@ -65,19 +70,14 @@ def assets_of(instance: DagsterInstance, run: DagsterRun) -> frozenset[str]:
     """The names of the assets that a run makes. A job's run and an in-process one select none: their plan has them."""
     if run.asset_selection:
         return frozenset(key.to_user_string() for key in run.asset_selection)
-    if run.execution_plan_snapshot_id is None:
-        return frozenset()
-    plan = instance.get_execution_plan_snapshot(run.execution_plan_snapshot_id)
-    outputs = (output.properties for step in plan.steps for output in step.outputs)
-    keys = (properties.asset_key for properties in outputs if properties is not None)
-    return frozenset(key.to_user_string() for key in keys if key is not None)
+    return planned_assets(instance, run)
 
 
 def newest_runs_of(instance: DagsterInstance, partition: str) -> list[dg.RunRecord]:
     """The last runs of a partition key, newest first, whoever launched them: at most 25 with each tag."""
     found: dict[str, dg.RunRecord] = {}
     # Runs that the coordinator has not tagged have Dagster's own tag alone.
-    for tag in (DAGSTER_PARTITION_TAG, PARTITION_TAG):
+    for tag in (PARTITION_NAME_TAG, PARTITION_TAG):
         for record in instance.get_run_records(filters=dg.RunsFilter(tags={tag: partition}), limit=_RUNS_READ):
             found[record.dagster_run.run_id] = record
     return sorted(found.values(), key=lambda record: record.storage_id, reverse=True)
@@ -116,7 +116,7 @@ def model_of(instance: DagsterInstance, batch: str) -> str:
     if value is not None:
         return str(value.value)
     key = _model_key(batch)
-    remembered = instance.run_storage.get_cursor_values({key}).get(key)
+    remembered = read_values(instance, {key}).get(key)
     if remembered:
         return remembered
     runs = instance.get_runs(filters=dg.RunsFilter(tags={BATCH_TAG: batch}), limit=_RUNS_WITH_MODEL)
@@ -128,7 +128,7 @@ def model_of(instance: DagsterInstance, batch: str) -> str:
 def remember_model(instance: DagsterInstance, batch: str, model: str) -> None:
     """Keep the batch's base model where wiping the asset's history does not reach it."""
     # The small key-value store that the heartbeats are in, too.
-    instance.run_storage.set_cursor_values({_model_key(batch): model})
+    write_values(instance, {_model_key(batch): model})
 
 
 def _model_key(batch: str) -> str:

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 import dagster as dg
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus
-from dagster._core.storage.tags import RETRY_NUMBER_TAG
 
+from bedrock_batch_assets.internals.dagster_internals import RETRY_NUMBER_TAG
 from bedrock_batch_assets.tags import ASKED_AGAIN_TAG
 
 # How often in a row the run's work was launched and did not start.

@@ -8,9 +8,13 @@ to the jobs that there are. The jobs of chunks that the batch has no more, or th
 from collections.abc import Iterable
 
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
-from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus, PartitionBackfill
-from dagster._core.storage.tags import BACKFILL_ID_TAG
 
+from bedrock_batch_assets.internals.dagster_internals import (
+    BACKFILL_ID_TAG,
+    BACKFILL_REQUESTED,
+    backfills,
+    cancel_backfill,
+)
 from bedrock_batch_assets.runs.identity import identify, newest_runs_of
 from bedrock_batch_assets.runs.statuses import not_finished_statuses
 from bedrock_batch_assets.runs.terminations import EndedBy, ended_by, superseded_tag
@@ -23,14 +27,19 @@ def supersede_backfills(instance: DagsterInstance, batch: str, version: str) -> 
     The daemon ends their runs, which takes it up to half a minute; those that only wait in the queue end here.
     """
     # Not by tag: in a storage that was migrated, that finds no backfill that has no run yet.
-    active = instance.get_backfills(filters=BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED]))
+    active = backfills(instance, is_wanted=lambda status: status == BACKFILL_REQUESTED)
     ended: list[str] = []
     for backfill in active:
         of_version = backfill.tags.get(VERSION_TAG)
-        if backfill.tags.get(BATCH_TAG) == batch and of_version is not None and of_version != version:
-            instance.update_backfill(_canceling(backfill, version))
-            _cancel_queued(instance, backfill.backfill_id)
-            ended.append(backfill.backfill_id)
+        if backfill.tags.get(BATCH_TAG) != batch or of_version in {None, version}:
+            continue
+        why = (
+            f"Cancelled: the batch has a newer input (version {version}), whose backfill goes on with the jobs of "
+            "chunks that have not changed."
+        )
+        if cancel_backfill(instance, backfill, superseded_tag(backfill.id, version), why):
+            _cancel_queued(instance, backfill.id)
+            ended.append(backfill.id)
     return ended
 
 
@@ -64,16 +73,6 @@ def families_left_behind(instance: DagsterInstance, chunk: str, family: str) -> 
         if ended_by(instance, run) is EndedBy.newer_input:
             found.append(earlier)
     return found
-
-
-def _canceling(backfill: PartitionBackfill, version: str) -> PartitionBackfill:
-    # Not in the public API: a backfill is a named tuple, and its own methods change it in the same way.
-    return backfill._replace(
-        status=BulkActionStatus.CANCELING,
-        tags={**backfill.tags, **superseded_tag(backfill.backfill_id, version)},
-        description=f"Cancelled: the batch has a newer input (version {version}), whose backfill goes on with the jobs "
-        "of chunks that have not changed.",
-    )
 
 
 def _cancel_queued(instance: DagsterInstance, backfill_id: str) -> None:

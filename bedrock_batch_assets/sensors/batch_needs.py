@@ -6,9 +6,9 @@ from enum import Enum
 
 import dagster as dg
 from dagster import AssetKey, DagsterInstance
-from dagster._core.execution.backfill import BulkActionStatus
 
 from bedrock_batch_assets.assets.checks import BUILT_FROM_CURRENT_INPUT
+from bedrock_batch_assets.internals.dagster_internals import BACKFILL_FINISHED, BACKFILL_REQUESTED
 from bedrock_batch_assets.partitions import chunk_key
 from bedrock_batch_assets.runs.event_log import InputEvent, asset_backfill, data_versions, newest_input
 from bedrock_batch_assets.runs.identity import CHUNK_ASSETS, assets_of
@@ -126,17 +126,14 @@ class Judge:
             return _Claim.asked
         made = self.facts.backfills(batch.batch, batch.version, event)
         for backfill in made:
-            is_for_it = (
-                # By time, where an earlier release asked.
-                backfill.created_at >= event.timestamp
-                if backfill.input_event is None
-                else backfill.input_event == event.name
-            )
+            asked_for = backfill.tags.get(INPUT_EVENT_TAG)
+            # By time, where an earlier release asked.
+            is_for_it = backfill.created_at >= event.timestamp if asked_for is None else asked_for == event.name
             # One of an earlier materialization of the same content does the same work.
-            if is_for_it or backfill.status is BulkActionStatus.REQUESTED:
+            if is_for_it or backfill.status == BACKFILL_REQUESTED:
                 self.facts.settle(batch.batch, event)
                 return _Claim.asked
-        return _Claim.open if all(backfill.is_over for backfill in made) else _Claim.ending
+        return _Claim.open if all(item.status in BACKFILL_FINISHED for item in made) else _Claim.ending
 
     def _chunks(self, batch: BatchManifest, event: InputEvent | None, pending: Sequence[str], claim: "_Claim") -> Need:
         """The backfill of the chunks: once for each materialization of the input, and again if Dagster gave it up."""

@@ -8,9 +8,14 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 from dagster import DagsterRunStatus
-from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus, PartitionBackfill
 
-from bedrock_batch_assets.internals.dagster_internals import end_run, keeps_values
+from bedrock_batch_assets.internals.dagster_internals import (
+    BACKFILL_CANCELED,
+    Backfill,
+    backfills,
+    end_run,
+    keeps_values,
+)
 from bedrock_batch_assets.jobs.naming import JobName
 from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
 from bedrock_batch_assets.jobs.state import JobState
@@ -105,15 +110,14 @@ def canceled_jobs(instance: dg.DagsterInstance, now: datetime | None = None) -> 
 
 def _cancelled_batches(instance: dg.DagsterInstance, since: datetime) -> set[str]:
     """Batches whose newest backfill a person cancelled."""
-    newest: dict[str, PartitionBackfill] = {}
-    for backfill in instance.get_backfills(filters=BulkActionsFilter(created_after=since)):
+    newest: dict[str, Backfill] = {}
+    for backfill in backfills(instance, created_after=since):
         if BATCH_TAG in backfill.tags:
             newest.setdefault(backfill.tags[BATCH_TAG], backfill)
     return {
         batch
         for batch, backfill in newest.items()
-        if backfill.status in {BulkActionStatus.CANCELING, BulkActionStatus.CANCELED}
-        and not is_superseded(backfill.tags, backfill.backfill_id)
+        if backfill.status in BACKFILL_CANCELED and not is_superseded(backfill.tags, backfill.id)
     }
 
 

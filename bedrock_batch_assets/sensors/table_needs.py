@@ -9,9 +9,8 @@ from datetime import UTC, datetime
 
 import dagster as dg
 from dagster import AssetKey, DagsterInstance, DagsterRunStatus
-from dagster._core.events import RunFailureReason
-from dagster._core.storage.tags import RUN_FAILURE_REASON_TAG
 
+from bedrock_batch_assets.internals.dagster_internals import RUN_FAILURE_REASON_TAG, STEP_FAILURE
 from bedrock_batch_assets.partitions import chunk_key
 from bedrock_batch_assets.runs.event_log import InputEvent, data_versions, latest_storage_id, newest_event
 from bedrock_batch_assets.runs.identity import assets_of, newest_runs_of
@@ -80,7 +79,7 @@ def _after_failure(
 ) -> TableNeed:
     run = last.dagster_run
     ended = last.end_time or last.update_timestamp.replace(tzinfo=UTC).timestamp()
-    is_of_step = run.tags.get(RUN_FAILURE_REASON_TAG) == RunFailureReason.STEP_FAILURE.value
+    is_of_step = run.tags.get(RUN_FAILURE_REASON_TAG) == STEP_FAILURE
     if not is_of_step and now - ended < RETRY_GRACE.total_seconds():
         # Dagster retries it, or `abandoned_runs` asks for it again.
         return TableNeed(look_again_in=0.0)
