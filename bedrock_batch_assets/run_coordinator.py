@@ -5,30 +5,14 @@ Asset definitions cannot tag runs, and a run that a person starts in the UI carr
 command line. It runs in the webserver and in the daemon, so it uses the instance and no code of the assets.
 """
 
-from collections.abc import Mapping
-from typing import Any
+import threading
+from typing import Any, cast
 
-from dagster import AssetKey, AssetRecordsFilter, DagsterRun, QueuedRunCoordinator, SubmitRunContext
+from dagster import DagsterRun, DagsterRunStatus, QueuedRunCoordinator, SubmitRunContext
 
-from bedrock_batch_assets.errors import BatchError
-from bedrock_batch_assets.internals.dagster_internals import (
-    PARTITION_NAME_TAG,
-    instance_of,
-    let_backfills_wait_for_code_servers,
-)
-from bedrock_batch_assets.partitions import split_chunk_key
-from bedrock_batch_assets.tags import (
-    BATCH_TAG,
-    MODEL_METADATA,
-    MODEL_TAG,
-    PARTITION_TAG,
-    UNKNOWN_MODEL,
-)
-
-_INPUT_DATASET = AssetKey("input_dataset")
-_JOB_OUTPUTS = AssetKey("batch_job_outputs")
-_CHUNK_ASSETS = frozenset({AssetKey("jsonl_chunks"), _JOB_OUTPUTS, AssetKey("result_parts")})
-_BATCH_ASSETS = frozenset({_INPUT_DATASET, AssetKey("result_table")})
+from bedrock_batch_assets.internals.dagster_internals import instance_of, let_backfills_wait_for_code_servers
+from bedrock_batch_assets.runs.identity import identity_tags
+from bedrock_batch_assets.runs.launches import FAILED_LAUNCHES_TAG, failed_launches, wait_seconds
 
 
 class BatchRunCoordinator(QueuedRunCoordinator):
@@ -37,6 +21,8 @@ class BatchRunCoordinator(QueuedRunCoordinator):
     - `bedrock/batch`: the batch.
     - `bedrock/partition`: the chunk (or batch) that the run works on; a limit of one keeps two runs off it.
     - `bedrock/model`: the base model, on runs that own a job; its limit is the number of jobs in flight.
+
+    A retry of a run that the launcher could not start is queued after a wait that grows.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -46,37 +32,35 @@ class BatchRunCoordinator(QueuedRunCoordinator):
         let_backfills_wait_for_code_servers()
 
     def submit_run(self, context: SubmitRunContext) -> DagsterRun:
-        """Tag the run, then queue it."""
-        tags = self._tags(context.dagster_run)
+        """Tag the run, then queue it: at once, or after a wait if its work could not be launched before."""
+        run, instance = context.dagster_run, instance_of(self)
+        tags = dict(identity_tags(instance, run))
+        failures, said = failed_launches(instance, run) if tags else (0, "")
+        if failures or FAILED_LAUNCHES_TAG in run.tags:
+            # A retry has the tags of its parent: one that did start begins to count anew.
+            tags[FAILED_LAUNCHES_TAG] = str(failures)
         if tags:
-            instance_of(self).add_run_tags(context.dagster_run.run_id, tags)
+            instance.add_run_tags(run.run_id, tags)
+        if failures:
+            return self._queue_later(run, failures, said)
         return super().submit_run(context)
 
-    def _tags(self, run: DagsterRun) -> Mapping[str, str]:
-        partition = run.tags.get(PARTITION_NAME_TAG)
-        selection = run.asset_selection or frozenset()
-        if partition is None:
-            return {}
-        if selection & _BATCH_ASSETS:
-            return {BATCH_TAG: partition, PARTITION_TAG: partition}
-        if not selection & _CHUNK_ASSETS:
-            return {}
-        try:
-            batch, _ = split_chunk_key(partition)
-        except BatchError:
-            return {}
-        tags = {BATCH_TAG: batch, PARTITION_TAG: partition}
-        if _JOB_OUTPUTS in selection:
-            tags[MODEL_TAG] = self._model_of(batch)
-        return tags
-
-    def _model_of(self, batch: str) -> str:
-        records = (
-            instance_of(self)
-            .fetch_materializations(AssetRecordsFilter(asset_key=_INPUT_DATASET, asset_partitions=[batch]), limit=1)
-            .records
+    def _queue_later(self, run: DagsterRun, failures: int, said: str) -> DagsterRun:
+        seconds = wait_seconds(instance_of(self), failures)
+        times = "once" if failures == 1 else f"{failures} times in a row"
+        reason = f" The launcher said: {said}" if said else ""
+        instance_of(self).report_engine_event(
+            f"This run's work could not be launched, {times}: it is queued again in {seconds:g} s.{reason}", run
         )
-        materialization = records[0].asset_materialization if records else None
-        value: Any = materialization.metadata.get(MODEL_METADATA) if materialization else None
-        # A run that cannot find its model must not slip past the limit: all of those share one.
-        return str(value.value) if value is not None else UNKNOWN_MODEL
+        # In the daemon: retries and sensors submit their runs there. If it ends meanwhile, run monitoring fails the
+        # run after `start_timeout_seconds`, and Dagster retries it.
+        timer = threading.Timer(seconds, self._queue, [run.run_id])
+        timer.daemon = True
+        timer.start()
+        return run
+
+    def _queue(self, run_id: str) -> None:
+        run = instance_of(self).get_run_by_id(run_id)
+        # A person may have cancelled or deleted it while it waited.
+        if run is not None and run.status is DagsterRunStatus.NOT_STARTED:
+            super().submit_run(SubmitRunContext(run, workspace=cast(Any, None)))

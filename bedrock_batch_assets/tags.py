@@ -7,8 +7,14 @@ VERSION_TAG = "bedrock/version"
 JOB_ARN_TAG = "bedrock/job_arn"
 # What the names of all jobs that the run may own begin with. There before the first of them is asked for.
 JOB_TAG = "bedrock/job"
-# How often the sensor has asked for the run's work again, after runs that failed through no fault of their own.
+# How often the sensor has asked for the run's work again, after runs that failed.
 ASKED_AGAIN_TAG = "bedrock/asked_again"
+# On a backfill: the storage id of the input's materialization that it was asked for.
+INPUT_EVENT_TAG = "bedrock/input_event"
+# On a run of result_table: the input's materialization and the newest part that it was asked for.
+TABLE_OF_TAG = "bedrock/table_of"
+# On a backfill or a run that was ended since its batch has a newer input: its own id, and that input's version.
+SUPERSEDED_TAG = "bedrock/superseded_by"
 
 UNKNOWN_MODEL = "unknown"
 

@@ -137,6 +137,7 @@ def _run_tags() -> None:
     assert dagster_internals.BACKFILL_ID_TAG == tags.BACKFILL_ID_TAG
     assert dagster_internals.WILL_RETRY_TAG == tags.WILL_RETRY_TAG
     assert dagster_internals.AUTO_RETRY_RUN_ID_TAG == tags.AUTO_RETRY_RUN_ID_TAG
+    assert dagster_internals.RETRY_NUMBER_TAG == tags.RETRY_NUMBER_TAG
     assert dagster_internals.RUN_FAILURE_REASON_TAG == tags.RUN_FAILURE_REASON_TAG
     assert dagster_internals.DATA_VERSION_TAG == DATA_VERSION_TAG
     assert RunFailureReason.STEP_FAILURE.value == dagster_internals.STEP_FAILURE
@@ -152,7 +153,7 @@ def _backfill_statuses() -> None:
     assert finished == dagster_internals.BACKFILL_FINISHED
     assert known >= dagster_internals.BACKFILL_CANCELED | dagster_internals.BACKFILL_GIVEN_UP
     # A status that is new has a meaning that nobody has thought about.
-    assert known - finished == {"REQUESTED", "CANCELING", "FAILING"}
+    assert known - finished == {dagster_internals.BACKFILL_REQUESTED, "CANCELING", "FAILING"}
 
 
 @checks("dagster", "get_backfills")
@@ -163,6 +164,34 @@ def _get_backfills() -> None:
         wanted = dagster_internals.Backfill("CANCELED", {"bedrock/batch": "one"})
         assert dagster_internals.backfills(instance) == [wanted]
         assert dagster_internals.find_backfill(instance, run) == wanted
+
+
+@checks("dagster", "update_backfill")
+def _update_backfill() -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        _add_backfill(instance, "one", "REQUESTED")
+        _add_backfill(instance, "over", "COMPLETED_SUCCESS")
+        over, one = dagster_internals.backfills(instance)
+        assert (one.id, one.created_at > over.created_at - 60.0) == ("one", True)
+        assert dagster_internals.cancel_backfill(instance, one, {"why": "so"}, "A reason.")
+        assert not dagster_internals.cancel_backfill(instance, over, {}, "")
+        changed = instance.get_backfill("one")
+        assert changed is not None
+        assert (changed.status.value, changed.description) == ("CANCELING", "A reason.")
+        assert changed.tags == {"bedrock/batch": "one", "why": "so"}
+
+
+@checks("dagster", "get_execution_plan_snapshot")
+def _get_execution_plan_snapshot() -> None:
+    @dg.asset
+    def some_asset() -> None:
+        pass
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        dg.materialize([some_asset], instance=instance)
+        (run,) = instance.get_runs()
+        assert not run.asset_selection
+        assert dagster_internals.planned_assets(instance, run) == {"some_asset"}
 
 
 @checks("dagster", "BulkActionsFilter")

@@ -14,6 +14,7 @@ from bedrock_batch_assets.chunks.chunk import Chunk
 from bedrock_batch_assets.errors import BatchError
 from bedrock_batch_assets.jobs.chunk_answers import ChunkAnswers
 from bedrock_batch_assets.jobs.clock import Clock
+from bedrock_batch_assets.jobs.naming import JobName
 from bedrock_batch_assets.jobs.on_demand import OnDemand
 from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
 from bedrock_batch_assets.jobs.state import JobState
@@ -22,7 +23,8 @@ from bedrock_batch_assets.partitions import chunks
 from bedrock_batch_assets.processors.registry import Processors
 from bedrock_batch_assets.runs.job_notices import has_finished_notice
 from bedrock_batch_assets.runs.memory import give_back_memory
-from bedrock_batch_assets.runs.terminations import is_terminated_by_person
+from bedrock_batch_assets.runs.superseded import families_left_behind
+from bedrock_batch_assets.runs.terminations import EndedBy, ended_by
 from bedrock_batch_assets.storage.manifests import ChunkManifest, JobOutput
 from bedrock_batch_assets.storage.resource import BatchStorage
 from bedrock_batch_assets.tags import JOB_ARN_TAG, JOB_TAG
@@ -65,7 +67,7 @@ def batch_job_outputs(
                 f"The records of chunk {chunk.key} were rendered from an earlier input: materialize jsonl_chunks "
                 "of this chunk first."
             )
-        owner = _JobOwner(context, jobs)
+        owner = _JobOwner(context, jobs, chunk.key)
         answers = answers_of(
             chunk,
             records,
@@ -80,6 +82,7 @@ def batch_job_outputs(
         # Retries of a run share the id of the first.
         payer = context.run.root_run_id or context.run.run_id if config.resubmit else None
         context.instance.add_run_tags(context.run.run_id, {JOB_TAG: answers.family})
+        owner.stop_jobs_of_earlier_inputs(answers.family)
         with owner.stopping_with_the_run(answers):
             outputs = collect_answers(answers, payer=payer).outputs
         state = answers.last_state(outputs, owner.last_state)
@@ -90,9 +93,10 @@ def batch_job_outputs(
 class _JobOwner:
     """Waits for jobs in a run's name."""
 
-    def __init__(self, context: dg.AssetExecutionContext, jobs: BedrockBatchJobs) -> None:
+    def __init__(self, context: dg.AssetExecutionContext, jobs: BedrockBatchJobs, chunk: str) -> None:
         self._context = context
         self._jobs = jobs
+        self._chunk = chunk
         self.clock = Clock()
         self.last_state: JobState | None = None
 
@@ -111,34 +115,49 @@ class _JobOwner:
         )
         return self.last_state
 
+    def stop_jobs_of_earlier_inputs(self, family: str) -> None:
+        """Stop the jobs that earlier runs of the chunk left to this one, and that are of other records than its own."""
+        for earlier in families_left_behind(self._context.instance, self._chunk, family):
+            name = JobName.parse(earlier)
+            for state in self._jobs.find_family(name).values() if name is not None else ():
+                if not state.finished and state.status != "Stopping" and self._jobs.stop(state.arn):
+                    self._context.log.warning(f"The chunk has changed: stopping job {state.arn} of its earlier rows.")
+
     @contextmanager
     def stopping_with_the_run(self, answers: ChunkAnswers) -> Iterator[None]:
-        """Stop the chunk's job if a person terminates the run inside the block, at whatever point of it."""
+        """Stop the chunk's job if the run is ended inside the block by somebody who does not want it any more."""
         log = self._context.log
         try:
             yield
         except DagsterExecutionInterruptedError:
             # Not an Exception, and to be raised again as it is: any other would be a step failure, which is not
             # retried.
-            if self._person_asked_to_stop():
-                self._stop_jobs(answers)
+            by = self._ended_by()
+            assert chunks.name is not None
+            is_gone = by is EndedBy.newer_input and not self._context.instance.has_dynamic_partition(
+                chunks.name, self._chunk
+            )
+            if by is EndedBy.person or is_gone:
+                why = "The batch has no such chunk any more" if is_gone else "Terminated"
+                self._stop_jobs(answers, why)
+            elif by is EndedBy.newer_input:
+                log.warning("The batch has a newer input; the job goes on, and the chunk's next run takes it over.")
             else:
                 log.warning("This process is going down; the job goes on, and the run's retry attaches to it.")
             raise
 
-    def _stop_jobs(self, answers: ChunkAnswers) -> None:
+    def _stop_jobs(self, answers: ChunkAnswers, why: str) -> None:
         """Stop the jobs of the chunk. If AWS refuses that now, job_status_sensor does it when AWS allows it again."""
         log = self._context.log
         try:
             for arn in answers.stop():
-                log.warning(f"Terminated: stopping job {arn}")
+                log.warning(f"{why}: stopping job {arn}")
         except Exception as error:  # noqa: BLE001  # the run is to end as cancelled, not as failed
             log.error(f"The chunk's jobs cannot be stopped now, job_status_sensor will stop them: {error}")
 
-    def _person_asked_to_stop(self) -> bool:
+    def _ended_by(self) -> EndedBy:
         # The run's own object is a stale snapshot, so its status is read fresh.
-        run = self._context.instance.get_run_by_id(self._context.run.run_id)
-        return is_terminated_by_person(self._context.instance, run)
+        return ended_by(self._context.instance, self._context.instance.get_run_by_id(self._context.run.run_id))
 
 
 def _metadata(

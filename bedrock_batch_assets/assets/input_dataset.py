@@ -9,6 +9,8 @@ from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
 from bedrock_batch_assets.partitions import batches, chunk_key, chunks
 from bedrock_batch_assets.processors.registry import Processors
 from bedrock_batch_assets.request import BatchRequest
+from bedrock_batch_assets.runs.identity import remember_model
+from bedrock_batch_assets.runs.superseded import end_runs_of_chunks, supersede_backfills
 from bedrock_batch_assets.storage.manifests import BatchManifest
 from bedrock_batch_assets.storage.resource import BatchStorage
 from bedrock_batch_assets.tags import MODEL_METADATA, VERSION_METADATA
@@ -44,8 +46,10 @@ def input_dataset(
         source = open_source(config, storage.client("s3"))
         found = store_input(request, source, storage, previous=storage.find_batch_manifest(key))
         manifest, table = found.manifest, found.table
-        _register_chunks(context.instance, manifest)
+        _add_chunks(context.instance, manifest)
         storage.write_manifest(storage.layout.batch_manifest(manifest.batch), manifest)
+        remember_model(context.instance, manifest.batch, manifest.base_model_id)
+        _retire_earlier_input(context, manifest)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(manifest.version),
         metadata={
@@ -74,18 +78,37 @@ def _rows_per_chunk(manifest: BatchManifest) -> str:
     return " or ".join(str(size) for size in sizes) if len(sizes) <= 2 else f"{sizes[0]} to {sizes[-1]}"
 
 
-def _register_chunks(instance: dg.DagsterInstance, manifest: BatchManifest) -> None:
-    """Make the chunk partitions those of this input: add what is new, take away what is no more."""
+def _add_chunks(instance: dg.DagsterInstance, manifest: BatchManifest) -> None:
+    """Add the chunk partitions of this input that are not there yet."""
     wanted = [chunk_key(manifest.batch, index) for index in range(len(manifest.chunks))]
-    name = chunks.name
-    assert name is not None
-    known = set(instance.get_dynamic_partitions(name))
-    instance.add_dynamic_partitions(name, [key for key in wanted if key not in known])
-    index = len(wanted)
-    while (key := chunk_key(manifest.batch, index)) in known:
+    assert chunks.name is not None
+    known = set(instance.get_dynamic_partitions(chunks.name))
+    instance.add_dynamic_partitions(chunks.name, [key for key in wanted if key not in known])
+
+
+def _retire_earlier_input(context: dg.AssetExecutionContext, manifest: BatchManifest) -> None:
+    """End the work on an earlier input, and take away the chunk partitions that this one has no more.
+
+    The manifest of this input is in place: runs that go on read it. Backfills are cancelled before partitions go, since
+    Dagster fails a backfill that lacks one; and runs are ended after that, since they stop their job if their chunk is
+    gone.
+    """
+    instance = context.instance
+    for backfill in supersede_backfills(instance, manifest.batch, manifest.version):
+        context.log.warning(
+            f"Backfill {backfill} works on an earlier input of batch {manifest.batch}: cancelled. What has not changed "
+            "goes on in the new backfill, with the same jobs."
+        )
+    assert chunks.name is not None
+    known = set(instance.get_dynamic_partitions(chunks.name))
+    dropped: list[str] = []
+    while (key := chunk_key(manifest.batch, len(manifest.chunks) + len(dropped))) in known:
         # Dagster keeps the events of a deleted partition. Where its rows come back, its part is not there any more.
         instance.report_runless_asset_event(
             dg.AssetMaterialization("result_parts", partition=key, description="The batch has no such chunk any more.")
         )
-        instance.delete_dynamic_partition(name, key)
-        index += 1
+        instance.delete_dynamic_partition(chunks.name, key)
+        dropped.append(key)
+    for run_id, reason in end_runs_of_chunks(instance, dropped, manifest.version).items():
+        result = f"and its job goes on, since {reason}. Terminate it in the UI" if reason else "and its job is stopped"
+        context.log.warning(f"Run {run_id} works on a chunk that the batch has no more: it is ended, {result}.")

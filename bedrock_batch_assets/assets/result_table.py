@@ -49,7 +49,7 @@ def result_table(
                 batch=batch.batch, version=batch.version, output_format=batch.output_format, parts=keys, total=total
             ),
         )
-        folder.clear_staged(found)
+        _clean_up(context, folder, found)
         files = rows_in_files(batch, found, storage)
         head, files[0] = _head(batch, keys[0], files[0], storage)
     return dg.MaterializeResult(
@@ -71,6 +71,16 @@ def result_table(
         },
         check_results=table_checks(batch, parts, total, files, check_limits),
     )
+
+
+def _clean_up(context: dg.AssetExecutionContext, folder: TableFolder, parts: list[Part]) -> None:
+    """Delete what waited for the table. It is whole without that: if nothing may be deleted, it stays so."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        folder.clear_staged(parts)
+    except (BatchError, BotoCoreError, ClientError) as error:
+        context.log.warning(f"The table is finished; the parts that waited for it stay beside it: {error}")
 
 
 def _all_parts(batch: BatchManifest, folder: TableFolder) -> list[Part]:

@@ -244,7 +244,8 @@ def _state_of_table(facts: BatchFacts, manifest: BatchManifest) -> tuple[BatchSt
     if event is not None and event.version == manifest.version and event.at >= newest_part:
         return BatchState.done, None
     run = next((run for run in facts.runs if "result_table" in run.assets), None)
-    if run is not None and run.created_at >= newest_part:
+    # A failure before the input was read again is of an earlier launch: this one asks for its table anew.
+    if run is not None and run.created_at >= max(newest_part, facts.input.at if facts.input else 0.0):
         if run.status == "FAILURE":
             return BatchState.failed, run.id
         if run.status == "CANCELED":

@@ -14,6 +14,7 @@ from bedrock_batch_assets.internals.dagster_internals import (
     PARTITION_NAME_TAG,
     WILL_RETRY_TAG,
 )
+from bedrock_batch_assets.runs.statuses import NOT_FINISHED_NAMES
 from bedrock_batch_assets.tags import BATCH_TAG
 
 URL_VARIABLE = "BEDROCK_BATCH_DAGSTER_URL"
@@ -26,8 +27,7 @@ BACKFILLS_PER_PAGE = 50
 # The webserver takes up to 5 ms for each on SQLite.
 PARTITIONS_PER_DELETE = 1_000
 
-# DagsterRunStatus: not ended yet. SUSPENDED waits on external work, without a process.
-ACTIVE_RUN_STATUSES = frozenset({"QUEUED", "NOT_STARTED", "MANAGED", "STARTING", "STARTED", "SUSPENDED", "CANCELING"})
+ACTIVE_RUN_STATUSES = frozenset(NOT_FINISHED_NAMES)
 # BulkActionStatus: a backfill that may still start runs, or end some.
 ACTIVE_BACKFILL_STATUSES = frozenset({"REQUESTED", "CANCELING", "FAILING"})
 

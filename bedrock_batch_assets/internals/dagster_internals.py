@@ -10,7 +10,7 @@ process. If there is no other way, it raises ConfigurationError with the part's 
 
 import os
 import sys
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from multiprocessing.context import BaseContext
@@ -21,7 +21,15 @@ from bedrock_batch_assets.internals.private_parts import PrivateParts
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dagster import AssetKey, DagsterInstance, DagsterRun, PartitionsDefinition, RunCoordinator, RunRequest
+    from dagster import (
+        AssetKey,
+        DagsterInstance,
+        DagsterRun,
+        EventLogRecord,
+        PartitionsDefinition,
+        RunCoordinator,
+        RunRequest,
+    )
 
 PRIVATE_PARTS = PrivateParts(
     "Dagster",
@@ -41,6 +49,16 @@ PRIVATE_PARTS = PrivateParts(
             "Read in dagster 1.13.27 (DagsterInstance.get_backfills and get_backfill, not marked public): backfills "
             "with status, tags and time. Without them nobody knows whether a batch's backfill is in progress, so no "
             "batch is started."
+        ),
+        "update_backfill": (
+            "Read in dagster 1.13.27 (DagsterInstance.update_backfill and the named tuple PartitionBackfill, by which "
+            "the UI cancels a backfill): the end of a backfill whose batch has a newer input. Without it such a "
+            "backfill ends as failed if chunks of it are gone, and takes the jobs of the others with it."
+        ),
+        "get_execution_plan_snapshot": (
+            "Read in dagster 1.13.27 (DagsterInstance.get_execution_plan_snapshot): the assets of a run that selects "
+            "none, such as a job's. Without it a run that came by another door than the UI's belongs to no batch, and "
+            "nobody ends it when its process dies."
         ),
         "BulkActionsFilter": (
             "Read in dagster 1.13.27 (dagster._core.execution.backfill.BulkActionsFilter): backfills by status and age "
@@ -115,6 +133,8 @@ DATA_VERSION_TAG = "dagster/data_version"
 # On a run that crashed: "true" if the daemon will start it again; and, once it has, the new run's id.
 WILL_RETRY_TAG = "dagster/will_retry"
 AUTO_RETRY_RUN_ID_TAG = "dagster/auto_retry_run_id"
+# On a run that the daemon started in another's place.
+RETRY_NUMBER_TAG = "dagster/retry_number"
 RUN_FAILURE_REASON_TAG = "dagster/failure_reason"
 # Value of RUN_FAILURE_REASON_TAG if a step raised an error.
 STEP_FAILURE = "STEP_FAILURE"
@@ -125,6 +145,7 @@ ASSET_JOB = "__ASSET_JOB"
 BACKFILL_CANCELED = frozenset({"CANCELING", "CANCELED"})
 BACKFILL_GIVEN_UP = frozenset({"FAILING", "FAILED"})
 BACKFILL_FAILED = "FAILED"
+BACKFILL_REQUESTED = "REQUESTED"
 BACKFILL_FINISHED = frozenset({"COMPLETED", "FAILED", "CANCELED", "COMPLETED_SUCCESS", "COMPLETED_FAILED"})
 
 # What a run worker imports of Dagster, with the instance and its storage on SQLite.
@@ -141,14 +162,18 @@ PRELOADED_MODULES = (
 BACKFILL_RETRY_VARIABLE = "DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR"
 # SQLite takes 999 values in a query in old versions (sqlite.org/limits.html, SQLITE_MAX_VARIABLE_NUMBER).
 _PARTITIONS_PER_QUERY = 500
+_BACKFILLS_PER_PAGE = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Backfill:
-    """A backfill: its status is a value of Dagster's BulkActionStatus, e.g. `COMPLETED_FAILED`."""
+    """A backfill. Its status is a value of Dagster's BulkActionStatus; `created_at` in seconds since the epoch."""
 
     status: str
     tags: Mapping[str, str] = field(default_factory=dict)
+    # Which one it is; two of the same status and tags are alike.
+    id: str = field(default="", compare=False)
+    created_at: float = field(default=0.0, compare=False)
 
 
 def backfills(
@@ -181,7 +206,36 @@ def backfills(
         after = created_after.timestamp() if created_after is not None else 0.0
         found = [_backfill(item) for item in instance.get_backfills() if item.backfill_timestamp > after]
         return [item for item in found if is_wanted is None or is_wanted(item.status)][:limit]
-    return [_backfill(item) for item in instance.get_backfills(filters=filters, limit=limit)]
+    found = []
+    cursor: str | None = None
+    # Page by page: a backfill holds all of its partitions, and what becomes of each.
+    while limit is None or len(found) < limit:
+        size = _BACKFILLS_PER_PAGE if limit is None else min(_BACKFILLS_PER_PAGE, limit - len(found))
+        page = instance.get_backfills(filters=filters, cursor=cursor, limit=size)
+        found += [_backfill(item) for item in page]
+        if len(page) < size:
+            break
+        cursor = page[-1].backfill_id
+    return found
+
+
+def cancel_backfill(instance: "DagsterInstance", backfill: Backfill, tags: Mapping[str, str], description: str) -> bool:
+    """Ask for the end of a backfill, as the UI does, with tags and a description that say why.
+
+    The daemon ends its runs within half a minute. False if the backfill is over, or this Dagster cannot.
+    """
+    try:
+        from dagster._core.execution.backfill import BulkActionStatus
+
+        item = instance.get_backfill(backfill.id)
+        if item is None or item.status is not BulkActionStatus.REQUESTED:
+            return False
+        changed = item._replace(status=BulkActionStatus.CANCELING, tags={**item.tags, **tags}, description=description)
+        instance.update_backfill(changed)
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        PRIVATE_PARTS.say_once("update_backfill", error)
+        return False
+    return True
 
 
 def find_backfill(instance: "DagsterInstance", run: "DagsterRun") -> Backfill | None:
@@ -198,7 +252,12 @@ def find_backfill(instance: "DagsterInstance", run: "DagsterRun") -> Backfill | 
 
 
 def _backfill(item: Any) -> Backfill:
-    return Backfill(status=str(item.status.value), tags=dict(item.tags or {}))
+    return Backfill(
+        status=str(item.status.value),
+        tags=dict(item.tags or {}),
+        id=item.backfill_id,
+        created_at=item.backfill_timestamp,
+    )
 
 
 def asset_backfill(
@@ -232,9 +291,14 @@ def asset_backfill(
         raise PRIVATE_PARTS.missing("AssetGraphSubset", error) from error
 
 
-def latest_data_versions(instance: "DagsterInstance", asset: "AssetKey", partitions: Sequence[str]) -> dict[str, str]:
-    """The data version of the latest materialization of each partition that has one: one query for all."""
-    from dagster import AssetRecordsFilter, DagsterEventType
+def latest_data_versions(
+    instance: "DagsterInstance", asset: "AssetKey", partitions: Sequence[str] | None
+) -> dict[str, str]:
+    """The data version of the latest materialization of each partition that has one: one query for all.
+
+    Of all partitions that there ever were for None.
+    """
+    from dagster import DagsterEventType
 
     read = getattr(instance.event_log_storage, "get_latest_tags_by_partition", None)
     if read is not None:
@@ -242,23 +306,20 @@ def latest_data_versions(instance: "DagsterInstance", asset: "AssetKey", partiti
         return {key: values[DATA_VERSION_TAG] for key, values in tags.items() if DATA_VERSION_TAG in values}
     PRIVATE_PARTS.say_once("get_latest_tags_by_partition")
     found: dict[str, str] = {}
-    for partition in partitions:
-        wanted = AssetRecordsFilter(asset_key=asset, asset_partitions=[partition])
-        for record in instance.fetch_materializations(wanted, limit=1).records:
-            materialization = record.asset_materialization
-            version = (materialization.tags or {}).get(DATA_VERSION_TAG) if materialization is not None else None
-            if version is not None:
-                found[partition] = version
+    for partition, record in _newest_materializations(instance, asset, partitions):
+        materialization = record.asset_materialization
+        version = (materialization.tags or {}).get(DATA_VERSION_TAG) if materialization is not None else None
+        if version is not None:
+            found[partition] = version
     return found
 
 
 def latest_storage_id(instance: "DagsterInstance", asset: "AssetKey", partitions: Collection[str]) -> int:
     """The id of the newest materialization of any of the partitions, 0 if there is none."""
-    from dagster import AssetRecordsFilter, DagsterEventType
+    from dagster import AssetRecordsFilter
 
-    read = getattr(instance, "get_latest_storage_id_by_partition", None)
-    if read is not None:
-        return max(read(asset, DagsterEventType.ASSET_MATERIALIZATION, set(partitions)).values(), default=0)
+    if hasattr(instance, "get_latest_storage_id_by_partition"):
+        return max(latest_storage_ids(instance, asset, partitions).values(), default=0)
     PRIVATE_PARTS.say_once("get_latest_storage_id_by_partition")
     keys, newest = list(partitions), 0
     for first in range(0, len(keys), _PARTITIONS_PER_QUERY):
@@ -266,6 +327,49 @@ def latest_storage_id(instance: "DagsterInstance", asset: "AssetKey", partitions
         for record in instance.fetch_materializations(wanted, limit=1).records:
             newest = max(newest, record.storage_id)
     return newest
+
+
+def latest_storage_ids(
+    instance: "DagsterInstance", asset: "AssetKey", partitions: Collection[str] | None
+) -> Mapping[str, int]:
+    """The id of the newest materialization of each partition that has one; of all that there ever were for None."""
+    from dagster import DagsterEventType
+
+    if partitions is not None and not partitions:
+        # Dagster takes an empty set for all partitions.
+        return {}
+    read = getattr(instance, "get_latest_storage_id_by_partition", None)
+    if read is not None:
+        wanted = None if partitions is None else set(partitions)
+        found: Mapping[str, int] = read(asset, DagsterEventType.ASSET_MATERIALIZATION, wanted)
+        return found
+    PRIVATE_PARTS.say_once("get_latest_storage_id_by_partition")
+    return {key: record.storage_id for key, record in _newest_materializations(instance, asset, partitions)}
+
+
+def _newest_materializations(
+    instance: "DagsterInstance", asset: "AssetKey", partitions: Collection[str] | None
+) -> "Iterator[tuple[str, EventLogRecord]]":
+    """The newest materialization of each partition that has one, by public means: a query for each partition."""
+    from dagster import AssetRecordsFilter
+
+    for partition in instance.get_materialized_partitions(asset) if partitions is None else partitions:
+        wanted = AssetRecordsFilter(asset_key=asset, asset_partitions=[partition])
+        for record in instance.fetch_materializations(wanted, limit=1).records:
+            yield partition, record
+
+
+def planned_assets(instance: "DagsterInstance", run: "DagsterRun") -> frozenset[str]:
+    """The names of the assets in a run's plan: a job's run and an in-process one select none themselves."""
+    snapshot_id = getattr(run, "execution_plan_snapshot_id", None)
+    read = getattr(instance, "get_execution_plan_snapshot", None)
+    if snapshot_id is None or read is None:
+        if read is None:
+            PRIVATE_PARTS.say_once("get_execution_plan_snapshot")
+        return frozenset()
+    outputs = (output.properties for step in read(snapshot_id).steps for output in step.outputs)
+    keys = (getattr(properties, "asset_key", None) for properties in outputs)
+    return frozenset(key.to_user_string() for key in keys if key is not None)
 
 
 def keeps_values(instance: "DagsterInstance") -> bool:

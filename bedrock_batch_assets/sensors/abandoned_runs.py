@@ -8,7 +8,7 @@ work is the batch's all the same, so it is asked for again: whoever takes it up 
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
-from dagster import DagsterInstance, DagsterRunStatus
+from dagster import AssetKey, DagsterInstance, DagsterRunStatus
 
 from bedrock_batch_assets.internals.dagster_internals import (
     AUTO_RETRY_RUN_ID_TAG,
@@ -21,7 +21,23 @@ from bedrock_batch_assets.internals.dagster_internals import (
     find_backfill,
 )
 from bedrock_batch_assets.partitions import batches, chunks
-from bedrock_batch_assets.tags import ASKED_AGAIN_TAG, BATCH_TAG, PARTITION_TAG, VERSION_TAG
+from bedrock_batch_assets.runs.identity import (
+    BATCH_ASSETS,
+    CHUNK_ASSETS,
+    RunIdentity,
+    assets_of,
+    identify,
+    newest_runs_of,
+)
+from bedrock_batch_assets.runs.launches import FAILED_LAUNCHES_TAG
+from bedrock_batch_assets.tags import (
+    ASKED_AGAIN_TAG,
+    BATCH_TAG,
+    INPUT_EVENT_TAG,
+    PARTITION_TAG,
+    TABLE_OF_TAG,
+    VERSION_TAG,
+)
 
 # A failed run stays in view for so long after it failed.
 LOOKBACK = timedelta(days=1)
@@ -29,27 +45,39 @@ LOOKBACK = timedelta(days=1)
 RETRY_GRACE = timedelta(minutes=2)
 # Each time Dagster's own retries come on top. What fails that often has a reason that a person should see.
 MAX_TIMES = 5
+# A request for the same work goes with these tags of the run that died.
+_KEPT_TAGS = (BATCH_TAG, VERSION_TAG, INPUT_EVENT_TAG, TABLE_OF_TAG, FAILED_LAUNCHES_TAG)
 
 
 def abandoned_runs(instance: DagsterInstance, now: datetime | None = None) -> list[dg.DagsterRun]:
     """Runs of batches that ended without an error of a step, are the last ones of their partition, and stay so.
 
-    Not those of a backfill that a person cancelled, or of a partition that is no more.
+    Not those of a backfill that a person cancelled, or of a partition that is no more. Each has our tags and its
+    assets, also where the stored run has not.
     """
     now = now or datetime.now(UTC)
     failed = instance.get_run_records(
         filters=dg.RunsFilter(statuses=[DagsterRunStatus.FAILURE], updated_after=now - LOOKBACK)
     )
-    return [
-        record.dagster_run
-        for record in failed
-        if _is_left_alone(instance, record, now) and _is_last(instance, record.dagster_run)
-    ]
+    found: list[dg.DagsterRun] = []
+    for record in failed:
+        if not _may_be_left_alone(record, now):
+            continue
+        run = record.dagster_run
+        identity = identify(instance, run)
+        assets = assets_of(instance, run) & {*CHUNK_ASSETS, *BATCH_ASSETS}
+        if identity is None or not assets or _is_cancelled(instance, run) or not _is_last(instance, run, identity):
+            continue
+        tags = {**run.tags, BATCH_TAG: identity.batch, PARTITION_TAG: identity.partition}
+        if record.start_time is not None:
+            tags.pop(FAILED_LAUNCHES_TAG, None)
+        found.append(run.with_tags(tags)._replace(asset_selection=frozenset(AssetKey(name) for name in assets)))
+    return found
 
 
 def ask_again(run: dg.DagsterRun) -> dg.RunRequest:
     """A request for the same assets of the same partition, with the same config."""
-    tags = {name: run.tags[name] for name in (BATCH_TAG, VERSION_TAG) if name in run.tags}
+    tags = {name: run.tags[name] for name in _KEPT_TAGS if name in run.tags}
     return dg.RunRequest(
         run_key=f"again:{run.run_id}",
         asset_selection=list(run.asset_selection or ()),
@@ -80,29 +108,34 @@ def given_up_backfills(instance: DagsterInstance, now: datetime | None = None) -
     }
 
 
-def _is_left_alone(instance: DagsterInstance, record: dg.RunRecord, now: datetime) -> bool:
+def _may_be_left_alone(record: dg.RunRecord, now: datetime) -> bool:
     run = record.dagster_run
-    if BATCH_TAG not in run.tags or PARTITION_TAG not in run.tags or not run.asset_selection:
-        return False
     if run.tags.get(RUN_FAILURE_REASON_TAG) == STEP_FAILURE or _times(run) >= MAX_TIMES:
         return False
     if AUTO_RETRY_RUN_ID_TAG in run.tags:
         return False
-    if run.tags.get(WILL_RETRY_TAG) != "false" and now - record.update_timestamp.replace(tzinfo=UTC) < RETRY_GRACE:
-        return False
+    return run.tags.get(WILL_RETRY_TAG) == "false" or now - record.update_timestamp.replace(tzinfo=UTC) >= RETRY_GRACE
+
+
+def _is_cancelled(instance: DagsterInstance, run: dg.DagsterRun) -> bool:
     backfill = find_backfill(instance, run)
-    return backfill is None or backfill.status not in BACKFILL_CANCELED
+    return backfill is not None and backfill.status in BACKFILL_CANCELED
 
 
-def _is_last(instance: DagsterInstance, run: dg.DagsterRun) -> bool:
+def _is_last(instance: DagsterInstance, run: dg.DagsterRun, identity: RunIdentity) -> bool:
     """Whether nobody has started the partition's work again, and there still is such a partition."""
-    partition = run.tags[PARTITION_TAG]
-    newest = instance.get_runs(filters=dg.RunsFilter(tags={PARTITION_TAG: partition}), limit=1)
-    definition = batches if partition == run.tags[BATCH_TAG] else chunks
+    definition = chunks if identity.of_chunk else batches
     assert definition.name is not None
-    return [found.run_id for found in newest] == [run.run_id] and instance.has_dynamic_partition(
-        definition.name, partition
-    )
+    if not instance.has_dynamic_partition(definition.name, identity.partition):
+        return False
+    for record in newest_runs_of(instance, identity.partition):
+        if record.dagster_run.run_id == run.run_id:
+            return True
+        other = identify(instance, record.dagster_run)
+        # A batch may be named like another's chunk.
+        if other is not None and (other.batch, other.of_chunk) == (identity.batch, identity.of_chunk):
+            return False
+    return False
 
 
 def _times(run: dg.DagsterRun) -> int:

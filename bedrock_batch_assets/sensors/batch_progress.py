@@ -1,38 +1,53 @@
 """Carries a batch over the edges that Dagster's partition mappings cannot: input → chunks → table."""
 
+import time
+from collections.abc import Callable, Iterable
+
 import dagster as dg
 import msgspec
-from dagster import AssetKey, DagsterInstance
+from dagster import DagsterInstance
 
-from bedrock_batch_assets.assets.checks import BUILT_FROM_CURRENT_INPUT
 from bedrock_batch_assets.errors import BatchError
-from bedrock_batch_assets.internals.dagster_internals import BACKFILL_FINISHED, backfills
-from bedrock_batch_assets.partitions import chunk_key, split_chunk_key
-from bedrock_batch_assets.runs.event_log import (
-    asset_backfill,
-    data_versions,
-    latest_storage_id,
-    materializations_since,
-)
+from bedrock_batch_assets.runs.event_log import materializations_since, newest_event
+from bedrock_batch_assets.runs.identity import CHUNK_ASSETS, batch_of_chunk
 from bedrock_batch_assets.sensors.abandoned_runs import abandoned_runs, ask_again, given_up_backfills
-from bedrock_batch_assets.storage.manifests import BatchManifest
+from bedrock_batch_assets.sensors.batch_facts import Facts
+from bedrock_batch_assets.sensors.batch_needs import PROBLEM_SECONDS, Judge, pending_chunks
+from bedrock_batch_assets.sensors.cursors import encode_cursor, read_cursor
+from bedrock_batch_assets.sensors.full_look import look_at_all
 from bedrock_batch_assets.storage.resource import BatchStorage
-from bedrock_batch_assets.tags import BATCH_TAG, PARTITION_TAG, VERSION_TAG
+from bedrock_batch_assets.tags import PARTITION_TAG
 
-CHUNK_ASSETS = ("jsonl_chunks", "batch_job_outputs", "result_parts")
+__all__ = ["CHUNK_ASSETS", "Cursor", "batch_progress_sensor", "pending_chunks", "progress"]
 
-# Events read in one tick. A tick has 60 s; each event costs well under a millisecond, each batch that they touch
-# one object from S3 and three queries.
-MAX_INPUT_EVENTS = 20
+# Events read in one tick, each at well under a millisecond. Each batch that they touch costs one object from S3 and
+# some queries: tens of milliseconds.
+MAX_INPUT_EVENTS = 500
 MAX_PART_EVENTS = 5_000
+# Of a tick's 60 s; Dagster's own polling sensors leave 20 s as well. Batches that are left wait for the next tick.
+TICK_BUDGET_SECONDS = 40.0
+# Between two looks at all batches, beside the one that a sensor without a cursor begins with.
+FULL_LOOK_SECONDS = 600.0
+# The sensor's page names so many of what is waited for.
+_NOTES_SHOWN = 3
 
 
 class Cursor(msgspec.Struct):
-    """How far the event log was read, and the batches that have to be looked at again."""
+    """How far the event log was read, and when batches have to be looked at without an event.
 
-    input_id: int = 0
+    Attributes:
+        input_id: The last event of input_dataset that was read; None if the cursor is fresh.
+        part_id: The last event of result_parts that was read.
+        table_id: The newest event of result_table: if it is gone, a person has wiped the asset.
+        waiting: By batch, when to look at it again (seconds since the epoch).
+        looked_at: When all batches were looked at (seconds since the epoch).
+    """
+
+    input_id: int | None = None
     part_id: int = 0
-    busy: list[str] = []
+    table_id: int = 0
+    waiting: dict[str, float] = {}
+    looked_at: float = 0.0
 
 
 @dg.sensor(
@@ -46,120 +61,102 @@ def batch_progress_sensor(
     """Starts one backfill over a new input's chunks, and builds the result table when all of its parts are in.
 
     A chunk whose result was made from the same rows, prompt, model and parameters is not asked for again. What a run
-    was at that died, and that Dagster does not start again, is.
+    was at that died, and that Dagster does not start again, is. A batch that was cancelled is not, whatever becomes of
+    the sensor's cursor.
     """
     if not storage.bucket:
         return dg.SkipReason("No bucket configured: set BEDROCK_BATCH_BUCKET, or run `make dev`.")
-    cursor = read_cursor(context.cursor)
+    return progress(context, storage, time.time)
+
+
+def progress(context: dg.SensorEvaluationContext, storage: BatchStorage, clock: Callable[[], float]) -> dg.SensorResult:
+    """One tick of the sensor.
+
+    Args:
+        context: Dagster's.
+        storage: The bucket with the manifests.
+        clock: Seconds since the epoch.
+    """
     instance = context.instance
-    inputs, cursor.input_id = materializations_since(instance, "input_dataset", cursor.input_id, MAX_INPUT_EVENTS)
-    parts, cursor.part_id = materializations_since(instance, "result_parts", cursor.part_id, MAX_PART_EVENTS)
-    new = dict.fromkeys(batch for batch, _ in inputs)
-    given_up = given_up_backfills(instance)
-    touched = dict.fromkeys([*new, *cursor.busy, *dict(given_up), *(split_chunk_key(chunk)[0] for chunk, _ in parts)])
+    now = clock()
+    facts = Facts(instance)
     requests: list[dg.RunRequest] = []
-    events: list[dg.AssetCheckEvaluation] = []
-    still_busy: list[str] = []
-    for key in touched:
-        try:
-            batch = storage.find_batch_manifest(key)
-        except BatchError as error:
-            context.log.error(f"Batch {key}: {error}")
-            still_busy.append(key)
-            continue
-        if batch is None:
-            continue
-        pending = pending_chunks(instance, batch)
-        if key in new:
-            events.extend(_stale_table(instance, batch))
-        is_wanted = key in new or (key, batch.version) in given_up
-        if pending and is_wanted and not _backfill_in_progress(instance, batch):
-            tags = {BATCH_TAG: key, VERSION_TAG: batch.version}
-            requests.append(asset_backfill(CHUNK_ASSETS, pending, tags))
-        elif not pending:
-            if _chunks_in_progress(instance, key):
-                still_busy.append(key)
-            else:
-                requests.extend(_table_request(instance, batch))
-    cursor.busy = still_busy
-    for run in abandoned_runs(instance):
+    abandoned = abandoned_runs(instance)
+    for run in abandoned:
         context.log.warning(f"Run {run.run_id} of {run.tags[PARTITION_TAG]} died and is not retried: asking again.")
         requests.append(ask_again(run))
+    given_up = given_up_backfills(instance)
+    cursor, touched, with_new_part = _touched(facts, read_cursor(context.cursor, Cursor), now)
+    first = dict.fromkeys([*touched, *dict(given_up), *_due(cursor.waiting, now)])
+    keys = list(dict.fromkeys([*first, *with_new_part]))
+    taken_care_of = frozenset(run.tags[PARTITION_TAG] for run in abandoned)
+    judge = Judge(facts, storage, given_up, taken_care_of, now, context.log.warning)
+    events: list[dg.AssetCheckEvaluation] = []
+    notes: list[str] = []
+    for number, key in enumerate(keys):
+        if clock() - now > TICK_BUDGET_SECONDS:
+            cursor.waiting |= dict.fromkeys(keys[number:], now)
+            break
+        cursor.waiting.pop(key, None)
+        try:
+            need = judge.look_at(key, after_part=key not in first)
+        except BatchError as error:
+            context.log.error(f"Batch {key}: {error}")
+            notes.append(f"batch {key}: {error}")
+            cursor.waiting[key] = now + PROBLEM_SECONDS
+            continue
+        if need.problem is not None:
+            context.log.error(need.problem)
+        notes += [text for text in (need.problem, need.note) if text is not None]
+        requests += need.requests
+        events += need.events
+        if need.look_again_in is not None:
+            cursor.waiting[key] = now + need.look_again_in
     return dg.SensorResult(
         run_requests=requests,
         asset_events=events,
-        cursor=msgspec.json.encode(cursor).decode(),
-        skip_reason=None if requests else "No new input, and no batch whose parts are all in.",
+        cursor=encode_cursor(cursor),
+        skip_reason=None if requests else _skip_reason(notes),
     )
 
 
-def read_cursor(text: str | None) -> Cursor:
-    """The cursor, or a fresh one where it is missing or unreadable: reading events again does no harm."""
-    try:
-        return msgspec.json.decode(text, type=Cursor) if text else Cursor()
-    except msgspec.DecodeError:
-        return Cursor()
+def _touched(facts: Facts, cursor: Cursor, now: float) -> tuple[Cursor, list[str], list[str]]:
+    """What has happened since the last tick.
+
+    Returns:
+        The next cursor; the batches with a new input, or all unfinished ones if that is not known; and those of which
+        a part came in.
+    """
+    instance = facts.instance
+    if _is_to_look_at_all(instance, cursor, now):
+        # Before the look: what comes in meanwhile is an event for the next tick.
+        table_id, _ = newest_event(instance, "result_table")
+        look = look_at_all(facts)
+        return Cursor(look.input_id, look.part_id, table_id, cursor.waiting, looked_at=now), look.batches, []
+    inputs, input_id = materializations_since(instance, "input_dataset", cursor.input_id or 0, MAX_INPUT_EVENTS)
+    parts, part_id = materializations_since(instance, "result_parts", cursor.part_id, MAX_PART_EVENTS)
+    table_id, _ = newest_event(instance, "result_table")
+    with_new_part = [batch for chunk, _ in parts if (batch := batch_of_chunk(chunk)) is not None]
+    cursor = Cursor(input_id, part_id, table_id, cursor.waiting, cursor.looked_at)
+    return cursor, [batch for batch, _ in inputs], with_new_part
 
 
-def pending_chunks(instance: DagsterInstance, batch: BatchManifest) -> list[str]:
-    """Chunks whose result is not there, or was made from something else than the batch is now."""
-    keys = [chunk_key(batch.batch, index) for index in range(len(batch.chunks))]
-    versions = data_versions(instance, "result_parts", keys)
-    return [key for key, entry in zip(keys, batch.chunks, strict=True) if versions.get(key) != entry.version]
+def _is_to_look_at_all(instance: DagsterInstance, cursor: Cursor, now: float) -> bool:
+    if cursor.input_id is None or not 0 <= now - cursor.looked_at < FULL_LOOK_SECONDS:
+        return True
+    # An event that was there and is not any more: a person wiped the asset, or the event log was lost.
+    newest_input, _ = newest_event(instance, "input_dataset")
+    newest_table, _ = newest_event(instance, "result_table")
+    return newest_input < cursor.input_id or newest_table < cursor.table_id
 
 
-def _table_request(instance: DagsterInstance, batch: BatchManifest) -> list[dg.RunRequest]:
-    keys = {chunk_key(batch.batch, index) for index in range(len(batch.chunks))}
-    newest_part = latest_storage_id(instance, "result_parts", keys)
-    table_version = data_versions(instance, "result_table", [batch.batch]).get(batch.batch)
-    if table_version == batch.version and latest_storage_id(instance, "result_table", {batch.batch}) > newest_part:
-        return []
-    return [
-        dg.RunRequest(
-            # The newest part is in the key: a part that is made again asks for the table again, a second tick does not.
-            run_key=f"{batch.batch}:{batch.version}:{newest_part}",
-            asset_selection=[AssetKey("result_table")],
-            partition_key=batch.batch,
-            tags={BATCH_TAG: batch.batch, VERSION_TAG: batch.version},
-        )
-    ]
+def _due(waiting: dict[str, float], now: float) -> Iterable[str]:
+    # The clock may have been set back: nothing waits for longer than it would have.
+    return [batch for batch, at in sorted(waiting.items(), key=lambda item: item[1]) if not now < at <= now + 3600.0]
 
 
-def _stale_table(instance: DagsterInstance, batch: BatchManifest) -> list[dg.AssetCheckEvaluation]:
-    built_from = data_versions(instance, "result_table", [batch.batch]).get(batch.batch)
-    if built_from is None or built_from == batch.version:
-        return []
-    return [
-        dg.AssetCheckEvaluation(
-            asset_key=AssetKey("result_table"),
-            check_name=BUILT_FROM_CURRENT_INPUT.name,
-            passed=False,
-            severity=dg.AssetCheckSeverity.WARN,
-            metadata={"batch": batch.batch, "built_from": built_from, "input_is_now": batch.version},
-            description=f"The table of batch {batch.batch} is of an earlier input; a new one is on its way.",
-        )
-    ]
-
-
-def _backfill_in_progress(instance: DagsterInstance, batch: BatchManifest) -> bool:
-    # Not by tag: in a storage that was migrated, that finds no backfill that has no run yet.
-    active = backfills(instance, is_wanted=lambda status: status not in BACKFILL_FINISHED)
-    wanted = {BATCH_TAG: batch.batch, VERSION_TAG: batch.version}
-    return any(wanted.items() <= backfill.tags.items() for backfill in active)
-
-
-def _chunks_in_progress(instance: DagsterInstance, batch: str) -> bool:
-    """Whether runs of the batch's chunks are queued or running; the table waits for them."""
-    runs = instance.get_runs(
-        filters=dg.RunsFilter(tags={BATCH_TAG: batch}, statuses=list(_IN_PROGRESS)),
-    )
-    return any(run.tags.get(PARTITION_TAG) != batch for run in runs)
-
-
-_IN_PROGRESS = (
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-)
+def _skip_reason(notes: list[str]) -> str:
+    if not notes:
+        return "No new input, and no batch whose parts are all in."
+    more = f"; and {len(notes) - _NOTES_SHOWN} more" if len(notes) > _NOTES_SHOWN else ""
+    return "; ".join(notes[:_NOTES_SHOWN]) + more

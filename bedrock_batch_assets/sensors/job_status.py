@@ -6,6 +6,7 @@ and then without any.
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -16,9 +17,12 @@ from bedrock_batch_assets.errors import BatchError
 from bedrock_batch_assets.jobs.events import JobEvent, drain_events
 from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
 from bedrock_batch_assets.jobs.state import JobState
+from bedrock_batch_assets.runs.identity import identify
 from bedrock_batch_assets.runs.job_notices import post_finished_notices
+from bedrock_batch_assets.runs.statuses import at_work_statuses
+from bedrock_batch_assets.sensors.cursors import encode_cursor, read_cursor
 from bedrock_batch_assets.sensors.orphans import canceled_jobs, end_dead_runs, family_of, stop_orphans
-from bedrock_batch_assets.tags import JOB_ARN_TAG, PARTITION_TAG
+from bedrock_batch_assets.tags import JOB_ARN_TAG
 
 # A job lives at most 168 hours (`timeoutDurationInHours`) and some more in the service's queues.
 LONGEST_LIFE = timedelta(days=9)
@@ -56,44 +60,95 @@ def job_status_sensor(context: dg.SensorEvaluationContext, jobs: BedrockBatchJob
     It also takes care of what nobody else is left to do: it ends runs whose process is gone, so that a retry takes
     over their jobs, and stops jobs whose run was cancelled without a process.
     """
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    instance = context.instance
-    for run in end_dead_runs(instance, time.time()):
-        context.log.warning(f"Run {run.run_id} of {run.tags.get(PARTITION_TAG)} had no process any more: ended.")
+    _end_dead_runs(context)
     if not jobs.role_arn:
         return dg.SkipReason("No service role configured: set BEDROCK_BATCH_ROLE_ARN, or run `make dev`.")
-    cursor = read_cursor(context.cursor)
-    owned = owned_jobs(instance)
+    cursor = read_cursor(context.cursor, Cursor)
+    watched = _watched_jobs(context.instance, cursor)
+    events = read_job_events(context, jobs, watched.owned) if jobs.event_queue_url else None
+    if not watched.owned and not watched.orphaned:
+        return dg.SensorResult(cursor=encode_cursor(Cursor(ended=watched.ended)), skip_reason="No job in flight.")
+    if not watched.orphaned and not is_time_to_look(cursor, watched.owned, events):
+        quiet = Cursor(since=cursor.since, seen=cursor.seen, ended=watched.ended, quiet_ticks=cursor.quiet_ticks + 1)
+        return dg.SensorResult(
+            cursor=encode_cursor(quiet), skip_reason=f"{len(watched.owned)} jobs in flight, no event."
+        )
+    states = _look(context, jobs, watched, cursor.since)
+    if isinstance(states, dg.SkipReason):
+        return states
+    return _report_jobs(context.instance, watched, states, cursor, jobs.console_url)
+
+
+@dataclass(frozen=True)
+class WatchedJobs:
+    """The jobs of one tick.
+
+    Attributes:
+        owned: Chunk key by job ARN, for the jobs that running runs own.
+        orphaned: Chunk key by family, for the jobs of cancelled runs.
+        ended: Families of cancelled runs whose jobs have ended: nothing more to do for them.
+    """
+
+    owned: dict[str, str]
+    orphaned: dict[str, str]
+    ended: list[str]
+
+
+def _end_dead_runs(context: dg.SensorEvaluationContext) -> None:
+    """End the runs whose process is gone: Dagster retries them."""
+    for run in end_dead_runs(context.instance, time.time()):
+        identity = identify(context.instance, run)
+        name = identity.partition if identity else "no partition"
+        context.log.warning(f"Run {run.run_id} of {name} had no process any more: ended.")
+
+
+def _watched_jobs(instance: dg.DagsterInstance, cursor: "Cursor") -> WatchedJobs:
+    """What this tick has to know of, without asking the service."""
     canceled = canceled_jobs(instance)
-    orphaned = {family: chunk for family, chunk in canceled.items() if family not in cursor.ended}
-    ended = [family for family in cursor.ended if family in canceled]
-    events = read_job_events(context, jobs, owned) if jobs.event_queue_url else None
-    if not owned and not orphaned:
-        return dg.SensorResult(cursor=encode_cursor(Cursor(ended=ended)), skip_reason="No job in flight.")
-    if not orphaned and not is_time_to_look(cursor, owned, events):
-        quiet = Cursor(since=cursor.since, seen=cursor.seen, ended=ended, quiet_ticks=cursor.quiet_ticks + 1)
-        return dg.SensorResult(cursor=encode_cursor(quiet), skip_reason=f"{len(owned)} jobs in flight, no event.")
+    return WatchedJobs(
+        owned=owned_jobs(instance),
+        orphaned={family: chunk for family, chunk in canceled.items() if family not in cursor.ended},
+        ended=[family for family in cursor.ended if family in canceled],
+    )
+
+
+def _look(
+    context: dg.SensorEvaluationContext, jobs: BedrockBatchJobs, watched: WatchedJobs, since: datetime | None
+) -> list[JobState] | dg.SkipReason:
+    """Sweep over the service's list, and stop the jobs that nobody wants any more."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
     try:
-        states = sweep(jobs, owned, orphaned, cursor.since)
-        for state in stop_orphans(jobs, states, orphaned):
+        states = sweep(jobs, watched.owned, watched.orphaned, since)
+        for state in stop_orphans(jobs, states, watched.orphaned):
             context.log.warning(f"Stopping job {state.arn}: its run was cancelled, and has no process any more.")
     except (BatchError, ClientError, BotoCoreError) as error:
         return dg.SkipReason(f"Bedrock does not list its jobs at the moment: {error}")
-    mine = [state for state in states if state.arn in owned]
+    return states
+
+
+def _report_jobs(
+    instance: dg.DagsterInstance, watched: WatchedJobs, states: list[JobState], cursor: "Cursor", console_url: str
+) -> dg.SensorResult:
+    """Observations of what changed, notices to the runs whose jobs have finished, and the next tick's cursor."""
+    mine = [state for state in states if state.arn in watched.owned]
     news = [state for state in mine if cursor.seen.get(state.job_id) != _report(state)]
     changed = news[:MAX_OBSERVATIONS]
     post_finished_notices(instance, [state.arn for state in news if state.finished])
     submitted = [state.submitted_at for state in states if state.submitted_at is not None]
     # A job that a run attached to can be older than all that were seen before: then the next sweep looks at all.
-    since = min(submitted) - MARGIN if submitted and len(mine) == len(owned) and not orphaned else None
+    is_whole = bool(submitted) and len(mine) == len(watched.owned) and not watched.orphaned
     told = cursor.seen | {state.job_id: _report(state) for state in changed}
-    seen = {state.job_id: told[state.job_id] for state in mine if state.job_id in told}
     live = {family_of(state) for state in states if not state.finished}
-    ended += sorted({family for state in states if (family := family_of(state)) in orphaned and family not in live})
+    over = {family for state in states if (family := family_of(state)) in watched.orphaned and family not in live}
+    next_cursor = Cursor(
+        since=min(submitted) - MARGIN if is_whole else None,
+        seen={state.job_id: told[state.job_id] for state in mine if state.job_id in told},
+        ended=watched.ended + sorted(family for family in over if family is not None),
+    )
     return dg.SensorResult(
-        asset_events=[observation(owned[state.arn], state, jobs.console_url) for state in changed],
-        cursor=encode_cursor(Cursor(since=since, seen=seen, ended=ended)),
+        asset_events=[observation(watched.owned[state.arn], state, console_url) for state in changed],
+        cursor=encode_cursor(next_cursor),
         skip_reason=f"{len(mine)} jobs in flight, {len(changed)} changed.",
     )
 
@@ -141,9 +196,10 @@ def _report(state: JobState) -> tuple[str, int]:
 
 
 def owned_jobs(instance: dg.DagsterInstance) -> dict[str, str]:
-    """Chunk key by job ARN, for the jobs that running runs own."""
-    runs = instance.get_runs(filters=dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
-    return {run.tags[JOB_ARN_TAG]: run.tags[PARTITION_TAG] for run in runs if JOB_ARN_TAG in run.tags}
+    """Chunk key by job ARN, for the jobs that running runs own, whoever launched them."""
+    runs = instance.get_runs(filters=dg.RunsFilter(statuses=at_work_statuses()))
+    owners = {run.tags[JOB_ARN_TAG]: identify(instance, run) for run in runs if JOB_ARN_TAG in run.tags}
+    return {arn: identity.partition for arn, identity in owners.items() if identity is not None}
 
 
 def sweep(
@@ -186,16 +242,3 @@ def observation(chunk: str, state: JobState, console_url: str) -> dg.AssetObserv
     return dg.AssetObservation(
         asset_key=AssetKey("batch_job_outputs"), partition=chunk, description=state.describe(), metadata=metadata
     )
-
-
-def read_cursor(text: str | None) -> Cursor:
-    """The cursor, or a fresh one where it is missing or unreadable."""
-    try:
-        return msgspec.json.decode(text, type=Cursor) if text else Cursor()
-    except msgspec.DecodeError:
-        return Cursor()
-
-
-def encode_cursor(cursor: Cursor) -> str:
-    """The cursor as text, as Dagster stores it."""
-    return msgspec.json.encode(cursor).decode()

@@ -9,13 +9,22 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 from dagster import DagsterRunStatus
 
-from bedrock_batch_assets.internals.dagster_internals import end_run, keeps_values
+from bedrock_batch_assets.internals.dagster_internals import (
+    BACKFILL_CANCELED,
+    Backfill,
+    backfills,
+    end_run,
+    keeps_values,
+)
 from bedrock_batch_assets.jobs.naming import JobName
 from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
 from bedrock_batch_assets.jobs.state import JobState
+from bedrock_batch_assets.partitions import chunks
 from bedrock_batch_assets.runs.heartbeat import DEAD_AFTER_SECONDS, is_alive, last_beats
-from bedrock_batch_assets.runs.terminations import is_terminated_by_person
-from bedrock_batch_assets.tags import BATCH_TAG, JOB_TAG, PARTITION_TAG
+from bedrock_batch_assets.runs.identity import RunIdentity, identify
+from bedrock_batch_assets.runs.statuses import not_finished_statuses
+from bedrock_batch_assets.runs.terminations import EndedBy, ended_by, is_superseded
+from bedrock_batch_assets.tags import BATCH_TAG, JOB_TAG
 
 # For so long after a run was cancelled its job is looked after. Stopping takes the service minutes.
 CANCELED_LOOKBACK = timedelta(hours=1)
@@ -39,7 +48,7 @@ def end_dead_runs(instance: dg.DagsterInstance, now: float) -> list[dg.DagsterRu
         return []
     ended: list[dg.DagsterRun] = []
     held = instance.get_run_records(filters=dg.RunsFilter(statuses=_HELD))
-    ours = [record for record in held if BATCH_TAG in record.dagster_run.tags]
+    ours = [record for record in held if identify(instance, record.dagster_run) is not None]
     beats = last_beats(instance, [record.dagster_run.run_id for record in ours])
     for record in ours:
         run = record.dagster_run
@@ -63,27 +72,53 @@ def end_dead_runs(instance: dg.DagsterInstance, now: float) -> list[dg.DagsterRu
 
 
 def canceled_jobs(instance: dg.DagsterInstance, now: datetime | None = None) -> dict[str, str]:
-    """Families of jobs, each with its chunk key, whose runs a person cancelled of late.
+    """Families of jobs, each with its chunk key, whose runs were cancelled of late and that nobody wants any more.
 
-    Without those whose chunk another run works on by now. A family is named by its run before a job of it is asked
+    Without those whose chunk another run works on by now, and those of a run that only made way for a newer input,
+    which still has the chunk and was not cancelled itself. A family is named by its run before a job of it is asked
     for, so that a process that dies right after Create leaves no job behind that nobody can find.
     """
     since = (now or datetime.now(UTC)) - CANCELED_LOOKBACK
     ended = [DagsterRunStatus.CANCELED, DagsterRunStatus.FAILURE]
     canceled = instance.get_runs(filters=dg.RunsFilter(statuses=ended, updated_after=since))
-    found = {
-        run.tags[JOB_TAG]: run.tags.get(PARTITION_TAG, "")
-        for run in canceled
-        if JOB_TAG in run.tags and is_terminated_by_person(instance, run)
-    }
+    found: dict[str, str] = {}
+    superseded: dict[str, RunIdentity] = {}
+    for run in canceled:
+        identity = identify(instance, run) if JOB_TAG in run.tags else None
+        if identity is not None:
+            by = ended_by(instance, run)
+            if by is EndedBy.person:
+                found[run.tags[JOB_TAG]] = identity.partition
+            elif by is EndedBy.newer_input:
+                superseded[run.tags[JOB_TAG]] = identity
+    if superseded:
+        assert chunks.name is not None
+        known = set(instance.get_dynamic_partitions(chunks.name))
+        cancelled = _cancelled_batches(instance, since)
+        # Of a chunk that is still there, the newer input's run takes the job over, unless that was cancelled too.
+        found |= {
+            family: identity.partition
+            for family, identity in superseded.items()
+            if identity.partition not in known or identity.batch in cancelled
+        }
     if not found:
         return {}
-    wanted = {
-        run.tags.get(PARTITION_TAG)
-        for run in instance.get_runs(filters=dg.RunsFilter(statuses=[*_IN_PROGRESS]))
-        if BATCH_TAG in run.tags
-    }
+    active = instance.get_runs(filters=dg.RunsFilter(statuses=not_finished_statuses()))
+    wanted = {identity.partition for run in active if (identity := identify(instance, run)) and identity.of_chunk}
     return {family: chunk for family, chunk in found.items() if chunk not in wanted}
+
+
+def _cancelled_batches(instance: dg.DagsterInstance, since: datetime) -> set[str]:
+    """Batches whose newest backfill a person cancelled."""
+    newest: dict[str, Backfill] = {}
+    for backfill in backfills(instance, created_after=since):
+        if BATCH_TAG in backfill.tags:
+            newest.setdefault(backfill.tags[BATCH_TAG], backfill)
+    return {
+        batch
+        for batch, backfill in newest.items()
+        if backfill.status in BACKFILL_CANCELED and not is_superseded(backfill.tags, backfill.id)
+    }
 
 
 def family_of(state: JobState) -> str | None:
@@ -99,12 +134,3 @@ def stop_orphans(jobs: BedrockBatchJobs, states: Iterable[JobState], canceled: d
         if family_of(state) in canceled and not state.finished and state.status != "Stopping" and jobs.stop(state.arn):
             stopped.append(state)
     return stopped
-
-
-_IN_PROGRESS = (
-    DagsterRunStatus.QUEUED,
-    DagsterRunStatus.NOT_STARTED,
-    DagsterRunStatus.STARTING,
-    DagsterRunStatus.STARTED,
-    DagsterRunStatus.CANCELING,
-)

@@ -92,6 +92,15 @@ class _Instance:
     def delete_dynamic_partition(self, name: str, key: str) -> None:
         self._partitions[name].remove(key)
 
+    def has_dynamic_partition(self, name: str, key: str) -> bool:
+        return key in self._partitions.get(name, [])
+
+    def get_backfills(self, **_: Any) -> list[Any]:
+        return []
+
+    def get_run_records(self, **_: Any) -> list[Any]:
+        return []
+
 
 @dataclass(frozen=True)
 class _Run:

@@ -218,6 +218,9 @@ def test_a_failed_table_is_a_failed_batch() -> None:
     facts = replace(DONE, table_event=None, runs=[run])
     assert (batch_status(facts).state, batch_status(facts).failed_run) == (BatchState.failed, "t")
     assert batch_status(replace(facts, runs=[replace(run, created_at=120.0)])).state is BatchState.waiting
+    # The input was read again after the table had failed: this launch has not asked for it yet.
+    again = Materialization("b", "input", 180.0, "v2")
+    assert batch_status(replace(facts, input=again)).state is BatchState.waiting
 
 
 def test_reading_the_input_again_is_reading() -> None:
