@@ -10,6 +10,7 @@ from bedrock_batch_assets.partitions import batches, chunk_key, chunks
 from bedrock_batch_assets.processors.registry import Processors
 from bedrock_batch_assets.request import BatchRequest
 from bedrock_batch_assets.runs.identity import remember_model
+from bedrock_batch_assets.runs.instance_rules import instance_problems
 from bedrock_batch_assets.runs.superseded import end_runs_of_chunks, supersede_backfills
 from bedrock_batch_assets.storage.manifests import BatchManifest
 from bedrock_batch_assets.storage.resource import BatchStorage
@@ -38,6 +39,9 @@ def input_dataset(
     from bedrock_batch_assets.ingest.batch_input import store_input
     from bedrock_batch_assets.ingest.sources.opening import open_source
 
+    problems = instance_problems(context.instance)
+    for problem in problems:
+        context.log.warning(problem)
     with asset_run(context, is_started_by_person=True) as key:
         request = resolve_request(
             key, config, processors=processors, prices=prices, minimum_records=jobs.minimum_records
@@ -69,6 +73,7 @@ def input_dataset(
             "preview": preview(table.preview),
             "sample_record": dg.MetadataValue.md(f"```json\n{table.sample_record}\n```"),
             VERSION_METADATA: manifest.version,
+            **({"instance_warning": " ".join(problems)} if problems else {}),
         },
     )
 

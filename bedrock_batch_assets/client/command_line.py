@@ -158,6 +158,7 @@ def status(ctx: click.Context, batch: str | None, as_json: bool) -> None:
 
     batches = _batches(ctx)
     console = _console()
+    _warn_of_instance(batches)
     if batch is not None:
         found = batches.status(batch)
         if as_json:
@@ -172,6 +173,11 @@ def status(ctx: click.Context, batch: str | None, as_json: bool) -> None:
         console.print(status_table(statuses))
     else:
         console.print("No batches yet.")
+
+
+def _warn_of_instance(batches: "Batches") -> None:
+    for problem in batches.webserver.instance_problems():
+        click.echo(f"Warning: {problem}", err=True)
 
 
 @cli.command(epilog=_EXIT_CODES, short_help="Stop a batch, and its jobs.")

@@ -169,6 +169,12 @@ mutation TerminateRuns($ids: [String!]!) {
 }
 """
 
+INSTANCE = """
+query Instance {
+  instance { runQueueConfig { tagConcurrencyLimitsYaml } info }
+}
+"""
+
 DAEMONS = """
 query Daemons {
   instance { daemonHealth { allDaemonStatuses { daemonType required healthy } } }

@@ -321,6 +321,20 @@ class Webserver:
         statuses = self.query(documents.DAEMONS)["instance"]["daemonHealth"]["allDaemonStatuses"]
         return sorted(item["daemonType"] for item in statuses if item["required"] and not item["healthy"])
 
+    def instance_problems(self) -> list[str]:
+        """What the instance lacks of what the platform's promises need, see `runs.instance_rules`."""
+        import yaml
+
+        from bedrock_batch_assets.runs.instance_rules import problems_of
+
+        instance = self.query(documents.INSTANCE)["instance"]
+        info = yaml.safe_load(instance["info"] or "") or {}
+        described = info.get("run_coordinator")
+        # Its settings, or its class alone if it takes none.
+        coordinator = str(described.get("class") if isinstance(described, Mapping) else described)
+        limits = yaml.safe_load((instance["runQueueConfig"] or {}).get("tagConcurrencyLimitsYaml") or "") or []
+        return problems_of([coordinator], limits)
+
     def run_link(self, run_id: str) -> str:
         """The run's page in the UI."""
         return f"{self.url}/runs/{run_id}"

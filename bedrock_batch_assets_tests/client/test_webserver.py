@@ -1,4 +1,5 @@
 import http.server
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -241,3 +242,14 @@ def test_assets_that_are_not_loaded_are_not_an_empty_answer() -> None:
             webserver.materializations("input_dataset", ["demo"])
         with pytest.raises(DagsterRefusedError, match="not loaded"):
             webserver.batch_keys()
+
+
+def test_the_webserver_knows_whether_its_instance_is_ours(quiet_dagster: QuietDagster) -> None:
+    """The coordinator and the limits are read from what the webserver says of its own dagster.yaml."""
+    assert quiet_dagster.webserver.instance_problems() == []
+    info = "run_coordinator:\n  class: QueuedRunCoordinator\n"
+    body = json.dumps({"data": {"instance": {"info": info, "runQueueConfig": None}}}).encode()
+    with _answering(200, body) as webserver:
+        problems = webserver.instance_problems()
+    assert len(problems) == 3
+    assert "QueuedRunCoordinator" in problems[0]
