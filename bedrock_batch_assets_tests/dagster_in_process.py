@@ -39,7 +39,8 @@ from bedrock_batch_assets.client.webserver import DagsterRefusedError, Webserver
 from bedrock_batch_assets.jobs.resource import ROLE_ARN_VARIABLE, BedrockBatchJobs
 from bedrock_batch_assets.jobs.state import JobState
 from bedrock_batch_assets.local.local_platform import DEFINITIONS_MODULE, instance_settings
-from bedrock_batch_assets.storage.resource import BUCKET_VARIABLE, BatchStorage
+from bedrock_batch_assets.storage.bucket_name import BUCKET_VARIABLE
+from bedrock_batch_assets.storage.resource import BatchStorage
 from bedrock_batch_assets.tags import JOB_ARN_TAG
 from bedrock_batch_assets_tests.local_aws_fixture import LocalAws
 from bedrock_batch_assets_tests.resources_on_local_aws import BUCKET, HAIKU

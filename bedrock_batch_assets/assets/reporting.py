@@ -10,6 +10,7 @@ from bedrock_batch_assets.aws.error_kinds import is_passing
 from bedrock_batch_assets.aws.renewal import waiting_for_renewal
 from bedrock_batch_assets.errors import BatchError
 from bedrock_batch_assets.runs.heartbeat import beating
+from bedrock_batch_assets.runs.identity import tag_run
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -41,6 +42,7 @@ def asset_run(context: dg.AssetExecutionContext, *, is_started_by_person: bool =
             and an address that cannot be reached, fail at once.
     """
     try:
+        tag_run(context.instance, context.run)
         with (
             beating(context.instance, context.run.run_id),
             waiting_for_renewal(context.log.warning, from_start=not is_started_by_person),

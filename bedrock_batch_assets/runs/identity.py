@@ -96,10 +96,22 @@ def identity_tags(instance: DagsterInstance, run: DagsterRun) -> Mapping[str, st
     identity = identify(instance, run)
     if identity is None:
         return {}
-    tags = {BATCH_TAG: identity.batch, PARTITION_TAG: identity.partition}
+    # A batch may be named like another's chunk: the two must not wait for each other.
+    partition = identity.partition if identity.of_chunk else f"{identity.partition} (batch)"
+    tags = {BATCH_TAG: identity.batch, PARTITION_TAG: partition}
     if identity.of_chunk and JOB_OUTPUTS in assets_of(instance, run):
         tags[MODEL_TAG] = model_of(instance, identity.batch)
     return tags
+
+
+def tag_run(instance: DagsterInstance, run: DagsterRun) -> None:
+    """Give a run the tags that the coordinator would have given it, unless it has them.
+
+    A run by another door than the queue tags itself when its first asset begins. From then on it counts towards the
+    limits, and whoever looks for the batch's runs finds it.
+    """
+    if BATCH_TAG not in run.tags and (tags := identity_tags(instance, run)):
+        instance.add_run_tags(run.run_id, dict(tags))
 
 
 def model_of(instance: DagsterInstance, batch: str) -> str:

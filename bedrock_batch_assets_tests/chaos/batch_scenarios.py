@@ -265,7 +265,7 @@ class BatchScenario:
         return run
 
     def _chunk_runs(self) -> list[dg.DagsterRun]:
-        return [run for run in self._runs() if run.tags.get(PARTITION_TAG) != self.batch]
+        return [run for run in self._runs() if run.tags.get("dagster/partition") != self.batch]
 
     def _with_process(self) -> list[dg.DagsterRun]:
         return [run for run in self._runs() if run.status is DagsterRunStatus.STARTED]
