@@ -12,9 +12,11 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from botocore.awsrequest import AWSResponse, HeadersDict
 from dagster import DagsterExecutionInterruptedError
 from dagster._core.errors import raise_execution_interrupts
 
@@ -245,6 +247,31 @@ def test_keys_in_the_environment_need_a_new_process(local_aws: LocalAws, monkeyp
     with waiting_for_renewal(said.append, from_start=True, sleep=lambda _: None):
         BatchStorage(bucket="data").objects.put_bytes("key", b"")
     assert "environment variables, and a running process gets no new ones: start it again" in said[0]
+
+
+def test_an_api_key_of_bedrock_is_waited_for_as_well(
+    local_aws: LocalAws, aws_files: AwsFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An expired API key looks like a denial to boto3; a run waits, and says that it needs a new process."""
+    monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", "key")
+    # boto3 sends API keys over HTTPS alone, so the answers come from here.
+    jobs = BedrockBatchJobs(endpoint_url="https://bedrock.invalid")
+    bodies = [b'{"message": "Bearer Token has expired", "__type": "AccessDeniedException"}'] * 3 + [b"{}"]
+
+    def answer(request: Any, **_: Any) -> AWSResponse:
+        assert request.headers["Authorization"] == b"Bearer key"
+        body = bodies.pop(0)
+        headers: Any = HeadersDict({"Content-Type": "application/json"})
+        return AWSResponse(request.url, 403 if bodies else 200, headers, SimpleNamespace(stream=lambda: iter([body])))
+
+    events: Any = jobs.bedrock.meta.events
+    events.register("before-send", answer)
+    said: list[str] = []
+    with waiting_for_renewal(said.append, from_start=True, sleep=lambda _: None):
+        assert list(jobs.list()) == []
+    assert "Bearer Token has expired" in said[0]
+    assert "start it again with new ones" in said[0]
+    assert bodies == []
 
 
 def test_what_never_worked_is_not_waited_for(desk: Desk) -> None:
