@@ -10,6 +10,7 @@
 | `check_limits` | `assets.checks.CheckLimits` | the share of unanswered rows at which a check warns or fails |
 """
 
+import inspect
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -65,7 +66,10 @@ def fixed(resources: Mapping[str, dg.ConfigurableResource]) -> dict[str, dg.Reso
 
 
 def _fixed(resource: dg.ConfigurableResource) -> dg.ResourceDefinition:  # type: ignore[type-arg]
-    @dg.resource(config_schema={}, description=type(resource).__doc__)
+    # The first sentences: what follows them is about code, and the UI would run it together.
+    description = (inspect.getdoc(type(resource)) or "").partition("\n\n")[0]
+
+    @dg.resource(config_schema={}, description=description)
     def initialized(_: dg.InitResourceContext) -> Iterator[Any]:
         with resource.process_config_and_initialize_cm() as ready:
             yield ready

@@ -73,7 +73,7 @@ class PartRows:
 
 
 class CheckLimits(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """From where on the checks of result_table complain."""
+    """The shares of rows without an answer at which the checks of result_table warn and fail."""
 
     warn_error_share: float = Field(
         default=0.01, ge=0, le=1, description="A larger share of sent rows without an answer is a warning."

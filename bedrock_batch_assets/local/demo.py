@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from bedrock_batch_assets.local.local_platform import LocalPlatform
 
 EXAMPLE_KEY = "inputs/topics.csv"
-# Two jobs a batch: a run costs about three CPU-seconds, so more would only take longer on a small machine.
+# A batch has two jobs: a run costs about one CPU-second, and more runs would only take longer on a small machine.
 RECORDS_PER_JOB = 130
 SHOWN_ROWS = 4
 SHOWN_NUMBERS = 3

@@ -70,15 +70,15 @@ class ChosenProcessor:
 
 
 class Processors(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """The processors, one field each. A field declared later wins where two take the same model.
+    """The processors, one for each family of models. If two take the same model, the one that is declared later wins.
 
-    To add a family, subclass it and add a field; the class of the field is created with its defaults unless the
+    To add a family, subclass this class and add a field. The field's class is created with its defaults unless the
     object is given one:
 
         class MyProcessors(Processors):
             cohere: CohereProcessor
 
-        defs = dg.Definitions.merge(…, resources={"processors": MyProcessors()})
+        defs = platform(MyProcessors())     # from bedrock_batch_assets.definitions
     """
 
     anthropic: AnthropicProcessor
