@@ -103,14 +103,14 @@ def _rows_of_page(file: BinaryIO, size: int, values: int, leaf: pq.ColumnSchema)
     left = size
     for most, level in ((leaf.max_repetition_level, 0), (leaf.max_definition_level, leaf.max_definition_level)):
         length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
-        left -= _LENGTH_BYTES + length
-        if left < 0:
-            raise DamagedPartError(f"its column {leaf.path} has a page of {size} bytes with more bytes of levels")
-        found.append(count_levels(file.read(length), most.bit_length(), level, values))
-    (levels, rows), (definitions, numbers) = found
-    if not levels == definitions == values:
+        left -= _LENGTH_BYTES
+        levels = file.read(max(min(length, left), 0))
+        left -= length
+        found.append(count_levels(levels, most.bit_length(), level, values))
+    (repetitions, rows), (definitions, numbers) = found
+    if not repetitions == definitions == values:
         raise DamagedPartError(
-            f"its column {leaf.path} has a page of {values} values with {levels} and {definitions} levels"
+            f"its column {leaf.path} has a page of {values} values with {repetitions} and {definitions} levels"
         )
     if leaf.physical_type == "FLOAT" and left != numbers * _FLOAT_BYTES:
         raise DamagedPartError(f"its column {leaf.path} has a page of {numbers} numbers in {left} bytes")

@@ -161,6 +161,8 @@ def test_a_part_that_lacks_rows_that_were_given_to_its_writer_is_refused(
         (b"\x02\x00\x26\x01", b"\x02\x00\x24\x01\x02\x00"[:4], "20 values|levels"),
         (b"\x02\x00\x26\x01", b"\x02\x01\x26\x01", "has 99 rows in row group 0, which counts 100"),
         (b"\x02\x00\x26\x01", b"\x02\x00\x26\x00", "has 119 rows in row group 0, which counts 100"),
+        # Levels that end beyond their page.
+        (b"d\x00\x00\x00\x02\x00\x26\x01", b"d\xff\xff\x7f\x02\x00\x26\x01", "levels"),
         # A number that is null.
         (b"\x28\x03\x28\x03", b"\x28\x03\x28\x02", "numbers in"),
     ],
