@@ -5,14 +5,20 @@ Asset definitions cannot tag runs, and a run that a person starts in the UI carr
 command line. It runs in the webserver and in the daemon, so it uses the instance and no code of the assets.
 """
 
+import itertools
 import threading
 from typing import Any, cast
 
 from dagster import DagsterRun, DagsterRunStatus, QueuedRunCoordinator, SubmitRunContext
 
 from bedrock_batch_assets.internals.dagster_internals import instance_of, let_backfills_wait_for_code_servers
+from bedrock_batch_assets.runs.database import outlast
 from bedrock_batch_assets.runs.identity import identity_tags
 from bedrock_batch_assets.runs.launches import FAILED_LAUNCHES_TAG, failed_launches, wait_seconds
+
+# For so long a call waits for the database: a failover takes one to two minutes (Amazon RDS User Guide, "Failing over a
+# Multi-AZ DB instance").
+DATABASE_SECONDS = 300.0
 
 
 class BatchRunCoordinator(QueuedRunCoordinator):
@@ -32,7 +38,22 @@ class BatchRunCoordinator(QueuedRunCoordinator):
         let_backfills_wait_for_code_servers()
 
     def submit_run(self, context: SubmitRunContext) -> DagsterRun:
-        """Tag the run, then queue it: at once, or after a wait if its work could not be launched before."""
+        """Tag the run, then queue it: at once, or after a wait if its work could not be launched before.
+
+        Waits for the database: a run that is made and not queued would wait for ever.
+        """
+        tries = itertools.count()
+
+        def submit() -> DagsterRun:
+            run = instance_of(self).get_run_by_id(context.dagster_run.run_id) if next(tries) else None
+            if run is not None and run.status is not DagsterRunStatus.NOT_STARTED:
+                # The try before has queued it, and the daemon may have started it since.
+                return run
+            return self._submit(context)
+
+        return outlast(submit, seconds=DATABASE_SECONDS)
+
+    def _submit(self, context: SubmitRunContext) -> DagsterRun:
         run, instance = context.dagster_run, instance_of(self)
         tags = dict(identity_tags(instance, run))
         failures, said = failed_launches(instance, run) if tags else (0, "")
@@ -54,7 +75,7 @@ class BatchRunCoordinator(QueuedRunCoordinator):
         )
         # In the daemon: retries and sensors submit their runs there. If it ends meanwhile, run monitoring fails the
         # run after `start_timeout_seconds`, and Dagster retries it.
-        timer = threading.Timer(seconds, self._queue, [run.run_id])
+        timer = threading.Timer(seconds, lambda: outlast(lambda: self._queue(run.run_id), seconds=DATABASE_SECONDS))
         timer.daemon = True
         timer.start()
         return run

@@ -6,7 +6,11 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
-pytest_plugins = ["bedrock_batch_assets_tests.local_aws_fixture", "bedrock_batch_assets_tests.aws_files"]
+pytest_plugins = [
+    "bedrock_batch_assets_tests.local_aws_fixture",
+    "bedrock_batch_assets_tests.aws_files",
+    "bedrock_batch_assets_tests.postgres",
+]
 
 # Folders whose tests take minutes, the longest first: one with a platform that all its tests share, and one that starts
 # many.

@@ -21,6 +21,7 @@ from bedrock_batch_assets.jobs.state import JobState
 from bedrock_batch_assets.jobs.waiting import wait_until_finished
 from bedrock_batch_assets.partitions import chunks
 from bedrock_batch_assets.processors.registry import Processors
+from bedrock_batch_assets.runs.database import is_outage
 from bedrock_batch_assets.runs.job_notices import has_finished_notice
 from bedrock_batch_assets.runs.memory import give_back_memory
 from bedrock_batch_assets.runs.superseded import families_left_behind
@@ -156,8 +157,15 @@ class _JobOwner:
             log.error(f"The chunk's jobs cannot be stopped now, job_status_sensor will stop them: {error}")
 
     def _ended_by(self) -> EndedBy:
-        # The run's own object is a stale snapshot, so its status is read fresh.
-        return ended_by(self._context.instance, self._context.instance.get_run_by_id(self._context.run.run_id))
+        instance = self._context.instance
+        try:
+            # The run's own object is a stale snapshot, so its status is read fresh.
+            return ended_by(instance, instance.get_run_by_id(self._context.run.run_id))
+        except Exception as error:
+            if not is_outage(error):
+                raise
+            # The job goes on. If a person did ask, job_status_sensor stops it when the database is back.
+            return EndedBy.nobody
 
 
 def _metadata(

@@ -9,6 +9,7 @@ import dagster as dg
 from bedrock_batch_assets.aws.error_kinds import is_passing
 from bedrock_batch_assets.aws.renewal import waiting_for_renewal
 from bedrock_batch_assets.errors import BatchError
+from bedrock_batch_assets.runs.database import is_outage
 from bedrock_batch_assets.runs.heartbeat import beating
 from bedrock_batch_assets.runs.identity import tag_run
 
@@ -50,9 +51,11 @@ def asset_run(context: dg.AssetExecutionContext, *, is_started_by_person: bool =
             yield _single_partition(context)
     except Exception as error:
         is_for_people = isinstance(error, BatchError)
-        if is_passing(error) and not (is_for_people and is_started_by_person):
+        is_of_database = is_outage(error)
+        if is_of_database or (is_passing(error) and not (is_for_people and is_started_by_person)):
             seconds = min(_LONGEST_RETRY_SECONDS, _FIRST_RETRY_SECONDS * 2**context.retry_number)
-            context.log.warning(f"AWS does not answer as it should, trying again in {seconds:g} s: {error}")
+            who = "Dagster's database" if is_of_database else "AWS"
+            context.log.warning(f"{who} does not answer as it should, trying again in {seconds:g} s: {error}")
             raise dg.RetryRequested(max_retries=MAX_STEP_RETRIES, seconds_to_wait=seconds) from error
         if is_for_people:
             raise dg.Failure(description=str(error), allow_retries=False) from None

@@ -318,7 +318,7 @@ def models(region: str | None, every: bool, as_json: bool) -> None:
 def _batches(ctx: click.Context) -> "Batches":
     from bedrock_batch_assets.client.environment import batches_from_environment
 
-    return batches_from_environment(ctx.obj)
+    return batches_from_environment(ctx.obj, on_trouble=lambda text: click.echo(text, err=True))
 
 
 def _follow(batches: "Batches", batch: str, run_id: str) -> dict[str, Any]:

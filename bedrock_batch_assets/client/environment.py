@@ -21,12 +21,16 @@ def storage_from_environment() -> BatchStorage:
     return BatchStorage(bucket=os.environ.get(BUCKET_VARIABLE, ""), region_name=region_from_environment())
 
 
-def batches_from_environment(url: str, *, sleep: Callable[[float], None] = time.sleep) -> Batches:
+def batches_from_environment(
+    url: str, *, sleep: Callable[[float], None] = time.sleep, on_trouble: Callable[[str], None] = lambda _: None
+) -> Batches:
     """The batches of the Dagster at `url`, and of the bucket and account of the environment.
 
     Args:
         url: Address of the webserver.
         sleep: How to wait between two looks; it may raise to end the waiting.
+        on_trouble: Takes a sentence for people when Dagster's database is away, and waited for.
     """
     jobs = BedrockBatchJobs(role_arn=os.environ.get(ROLE_ARN_VARIABLE, ""), region_name=region_from_environment())
-    return Batches(Webserver(url), storage_from_environment(), jobs, sleep=sleep)
+    webserver = Webserver(url, on_trouble=on_trouble, sleep=sleep)
+    return Batches(webserver, storage_from_environment(), jobs, sleep=sleep)

@@ -1,7 +1,8 @@
 """Dagster's webserver, through the GraphQL API that its UI uses."""
 
 import json
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from bedrock_batch_assets.internals.dagster_internals import (
     PARTITION_NAME_TAG,
     WILL_RETRY_TAG,
 )
+from bedrock_batch_assets.runs.database import is_outage_text
 from bedrock_batch_assets.runs.statuses import NOT_FINISHED_NAMES
 from bedrock_batch_assets.tags import BATCH_TAG
 
@@ -24,6 +26,9 @@ DEFAULT_URL = "http://127.0.0.1:3000"
 TIMEOUT_SECONDS = 60.0
 RUNS_PER_PAGE = 250
 BACKFILLS_PER_PAGE = 50
+# A database that fails over, or is restarted, is back by then.
+DATABASE_GRACE_SECONDS = 300.0
+_DATABASE_PAUSE_SECONDS = 5.0
 # The webserver takes up to 5 ms for each on SQLite.
 PARTITIONS_PER_DELETE = 1_000
 
@@ -116,18 +121,56 @@ class Webserver:
     """A Dagster webserver at `url`.
 
     Every method raises `UnreachableError` where there is no webserver, and `DagsterRefusedError` where it answers
-    with an error of its own.
+    with an error of its own. While the webserver's database is away, each waits for it, for five minutes at most.
+
+    Args:
+        url: Its address.
+        on_trouble: Takes a sentence for people when the database is found to be away.
+        sleep: Time, for tests.
+        now: Seconds of a clock that only goes forward, for tests.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        on_trouble: Callable[[str], None] = lambda _: None,
+        sleep: Callable[[float], None] = time.sleep,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         import requests
 
         self.url = url.rstrip("/")
+        self._on_trouble = on_trouble
+        self._sleep = sleep
+        self._now = now
         self._session = requests.Session()
         self._location: CodeLocation | None = None
 
     def query(self, document: str, variables: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Send one GraphQL document and return its `data`."""
+        """Send one GraphQL document and return its `data`.
+
+        It is sent again if the database was away. What it asks for may have happened all the same, the first time.
+        """
+        started = self._now()
+        is_away = False
+        while True:
+            body = self._send(document, variables)
+            trouble = _database_trouble(body)
+            if trouble is None:
+                break
+            if self._now() - started > DATABASE_GRACE_SECONDS:
+                raise UnreachableError(f"Dagster at {self.url} cannot use its database: {trouble}")
+            if not is_away:
+                self._on_trouble(f"Dagster at {self.url} cannot use its database at the moment, waiting: {trouble}")
+            is_away = True
+            self._sleep(_DATABASE_PAUSE_SECONDS)
+        if body.get("errors"):
+            raise DagsterRefusedError(f"Dagster at {self.url} says: {body['errors'][0].get('message', body['errors'])}")
+        data: dict[str, Any] = body["data"]
+        return data
+
+    def _send(self, document: str, variables: Mapping[str, Any] | None) -> dict[str, Any]:
         import requests
 
         try:
@@ -148,10 +191,7 @@ class Webserver:
             ) from error
         if not isinstance(body, dict) or (body.get("data") is None and "errors" not in body):
             raise UnreachableError(f"{self.url} is not a Dagster webserver: check --url or {URL_VARIABLE}.")
-        if body.get("errors"):
-            raise DagsterRefusedError(f"Dagster at {self.url} says: {body['errors'][0].get('message', body['errors'])}")
-        data: dict[str, Any] = body["data"]
-        return data
+        return body
 
     def code_location(self) -> CodeLocation:
         """Where `input_dataset` is loaded.
@@ -342,6 +382,14 @@ class Webserver:
     def asset_link(self, asset: str, partition: str) -> str:
         """The asset's page in the UI, with the partition chosen."""
         return f"{self.url}/assets/{asset}?view=partitions&partition={partition}"
+
+
+def _database_trouble(body: Mapping[str, Any]) -> str | None:
+    """What an answer says of a database that is away; None if it says no such thing."""
+    results = (body.get("data") or {}).values()
+    errors = [*(body.get("errors") or ()), *(item for item in results if isinstance(item, Mapping))]
+    texts = [str(error.get("message", "")) for error in errors if "message" in error]
+    return next((" ".join(text.split())[:200] for text in texts if is_outage_text(text)), None)
 
 
 def _expect(result: Mapping[str, Any], kind: str, what: str) -> None:

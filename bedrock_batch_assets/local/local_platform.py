@@ -52,7 +52,7 @@ class LocalPlatform:
 
     Args:
         directory: Folder for all that it writes: DAGSTER_HOME, logs, settings. It is not deleted.
-        dagster_yaml: Changes of the project's dagster.yaml, merged into it key by key.
+        dagster_yaml: Changes of the project's dagster.yaml, merged into it key by key; None takes a key away.
         aws_settings: Changes of local AWS's settings, see `local_aws/settings.py`; `platform.aws_url` takes more while
             it runs.
         environment: More variables for all programs.
@@ -318,7 +318,10 @@ def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
     result = dict(base)
     for key, value in changes.items():
         old = result.get(key)
-        result[key] = _merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = _merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
     return result
 
 

@@ -1,57 +1,89 @@
 """Signs of life of a run's process, so that a run whose process is gone can be told from one that waits.
 
 Dagster's default run launcher cannot be asked whether a run's process lives, and when the code server dies with it,
-nobody notices. So each run leaves a beat in the instance: which process on which host, and when. On the same host the
-process itself is looked at; for others a beat that is too old counts as dead.
+nobody notices. So each run leaves a beat in the instance: which process of which system, and when. If that system's
+processes can be seen from here, the process itself is looked at. All others count as dead when their beats have not
+changed for minutes.
 """
 
+import logging
 import os
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from bedrock_batch_assets.internals import dagster_internals
+from bedrock_batch_assets.runs.database import outlast_outages, without_waiting
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
 
 BEAT_SECONDS = 60.0
+# After a beat that could not be written: with the database back, a beat is not to be long in coming.
+RETRY_SECONDS = 5.0
 # SQLite takes 999 values in a query where it is old (sqlite.org/limits.html, SQLITE_MAX_VARIABLE_NUMBER).
 _RUNS_PER_QUERY = 500
 # Five beats missed. A process on another host can be slow or cut off from the database for a while.
 DEAD_AFTER_SECONDS = 5 * BEAT_SECONDS
+# What counts of the time between two looks at most: if it was longer, the database or the sensor was away, or a clock
+# was set, and beats may be missing for that reason. The sensor looks every 10 s, on a busy machine every 30.
+LONGEST_GAP_SECONDS = 30.0
+_WATCH_KEY = "bedrock_batch_heartbeat_watch"
+_NO_BEAT = -1.0
+
+_log = logging.getLogger(__name__)
 
 
 class Beat(msgspec.Struct, frozen=True):
-    """A sign of life: `started` tells a process from a later one that was given the same number."""
+    """A sign of life: `started` tells a process from a later one that was given the same number.
+
+    A number means a process only among those of one PID namespace (pid_namespaces(7)) of one boot of one kernel:
+    containers can share a host name and still have their own. Beats of earlier releases name neither.
+    """
 
     host: str
     pid: int
     started: str
     at: float
+    boot: str = ""
+    pid_namespace: str = ""
+
+
+class _Watch(msgspec.Struct):
+    """When beats were looked at last, and for each run the time in its beat and for how many seconds it was seen so."""
+
+    looked_at: float
+    beats: dict[str, tuple[float, float]]
 
 
 def this_process(now: float) -> Beat:
     """A beat of the process that calls."""
+    host, boot, pid_namespace = _this_system()
     pid = os.getpid()
-    return Beat(host=socket.gethostname(), pid=pid, started=_started(pid) or "", at=now)
+    return Beat(host=host, pid=pid, started=_started("self") or "", at=now, boot=boot, pid_namespace=pid_namespace)
 
 
 @contextmanager
 def beating(instance: "DagsterInstance", run_id: str) -> Iterator[None]:
-    """Leave a beat now and every minute until the block ends, in a thread of its own."""
+    """Leave a beat now and every minute until the block ends, in a thread of its own.
+
+    The first one waits for the database. The others do without it as long as it is away.
+    """
     ended = threading.Event()
 
     def beat() -> None:
-        while not ended.wait(BEAT_SECONDS):
-            _write(instance, run_id)
+        seconds = BEAT_SECONDS
+        while not ended.wait(seconds):
+            seconds = BEAT_SECONDS if _try_to_write(instance, run_id) else RETRY_SECONDS
 
+    outlast_outages(instance)
     _write(instance, run_id)
     thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
     thread.start()
@@ -77,21 +109,33 @@ def last_beats(instance: "DagsterInstance", run_ids: Sequence[str]) -> dict[str,
     return found
 
 
-def is_alive(beat: Beat, now: float) -> bool:
-    """Whether the process that left the beat still runs, as far as can be told from here.
+def dead_runs(instance: "DagsterInstance", run_ids: Sequence[str], now: float) -> set[str]:
+    """Those of the runs whose process is gone, as far as can be told from here.
+
+    A process is looked up if that can be done from here. For all others, and for runs that have left no beat yet, the
+    beat must have stayed the same for five minutes in which this function was called again and again: it goes by what
+    it has seen, and not by what clocks say. So a database that was away, a sensor that was off, and clocks that were
+    set or disagree end no run.
 
     Args:
-        beat: Its last.
+        instance: Has the beats, and keeps what was seen.
+        run_ids: Runs that are said to be running.
         now: Seconds since the epoch.
     """
-    if beat.host == socket.gethostname():
-        return _started(beat.pid) == beat.started
-    return now - beat.at < DEAD_AFTER_SECONDS
+    beats = last_beats(instance, run_ids)
+    lives = {run_id: is_alive(beats[run_id]) if run_id in beats else None for run_id in run_ids}
+    unknown = {
+        run_id: beats[run_id].at if run_id in beats else _NO_BEAT for run_id, alive in lives.items() if alive is None
+    }
+    silent = _silent_runs(instance, unknown, now) if unknown else set()
+    return {run_id for run_id, alive in lives.items() if alive is False} | silent
 
 
-def _write(instance: "DagsterInstance", run_id: str) -> None:
-    beat = msgspec.json.encode(this_process(time.time())).decode()
-    dagster_internals.write_values(instance, {beat_key(run_id): beat})
+def is_alive(beat: Beat) -> bool | None:
+    """Whether the process that left the beat still runs; None if it cannot be looked up from here."""
+    if (beat.host, beat.boot, beat.pid_namespace) != _this_system() or not _sees_processes():
+        return None
+    return _started(str(beat.pid)) == beat.started
 
 
 def beat_key(run_id: str) -> str:
@@ -99,14 +143,77 @@ def beat_key(run_id: str) -> str:
     return f"bedrock_batch_heartbeat/{run_id}"
 
 
-def _started(pid: int) -> str | None:
-    """When a process of this host started, in its kernel's own terms; None if there is no such process.
+def _silent_runs(instance: "DagsterInstance", beats: Mapping[str, float], now: float) -> set[str]:
+    watch = _last_watch(instance) or _Watch(now, {})
+    passed = min(max(0.0, now - watch.looked_at), LONGEST_GAP_SECONDS)
+    seen: dict[str, tuple[float, float]] = {}
+    for run_id, at in beats.items():
+        before, seconds = watch.beats.get(run_id, (at, -passed))
+        seen[run_id] = (at, seconds + passed if before == at else 0.0)
+    text = msgspec.json.encode(_Watch(now, seen)).decode()
+    dagster_internals.write_values(instance, {_WATCH_KEY: text})
+    return {run_id for run_id, (_, seconds) in seen.items() if seconds >= DEAD_AFTER_SECONDS}
 
-    Where there is no /proc (macOS), only whether there is one.
+
+def _last_watch(instance: "DagsterInstance") -> _Watch | None:
+    text = dagster_internals.read_values(instance, {_WATCH_KEY}).get(_WATCH_KEY)
+    try:
+        return msgspec.json.decode(text, type=_Watch) if text else None
+    except msgspec.DecodeError:
+        return None
+
+
+def _try_to_write(instance: "DagsterInstance", run_id: str) -> bool:
+    try:
+        with without_waiting():
+            _write(instance, run_id)
+    except Exception as error:  # noqa: BLE001  # whatever it is, the run lives and the next beat is to say so
+        _log.warning("The run's sign of life could not be written: %s", error)
+        return False
+    return True
+
+
+def _write(instance: "DagsterInstance", run_id: str) -> None:
+    beat = msgspec.json.encode(this_process(time.time())).decode()
+    dagster_internals.write_values(instance, {beat_key(run_id): beat})
+
+
+def _this_system() -> tuple[str, str, str]:
+    """What must be equal for a process number to mean the same process: host name, boot and PID namespace.
+
+    Boot and namespace are empty where there is no /proc (macOS, which has no such namespaces).
+    """
+    return socket.gethostname(), *_boot_and_namespace(os.getpid())
+
+
+@cache
+def _boot_and_namespace(pid: int) -> tuple[str, str]:
+    del pid
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return boot, str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return "", ""
+
+
+def _sees_processes() -> bool:
+    """Whether process numbers can be looked up: parts of /proc may be missing, or it may be another namespace's."""
+    if not Path("/proc/self/stat").exists():
+        return True
+    return all(_boot_and_namespace(os.getpid())) and str(Path("/proc/self").readlink()) == str(os.getpid())
+
+
+def _started(pid: str) -> str | None:
+    """When a process of this system started, in its kernel's own terms; None if there is no such process.
+
+    If there is no /proc (macOS), this says only whether there is one.
+
+    Args:
+        pid: Its number, or `self`.
     """
     stat = Path(f"/proc/{pid}/stat")
     if not Path("/proc/self/stat").exists():
-        return "" if _exists(pid) else None
+        return "" if pid == "self" or _exists(int(pid)) else None
     try:
         fields = stat.read_text().rpartition(")")[2].split()
     except OSError:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from bedrock_batch_assets.internals import dagster_internals
+from bedrock_batch_assets.runs.database import is_outage, without_waiting
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
@@ -20,14 +21,17 @@ def post_finished_notices(instance: "DagsterInstance", arns: Iterable[str]) -> N
 
 
 def has_finished_notice(instance: "DagsterInstance", arn: str) -> bool:
-    """Whether somebody left word that the job has finished. One read of the instance's database."""
-    from sqlalchemy.exc import SQLAlchemyError
+    """Whether somebody left word that the job has finished. One read of the instance's database.
 
+    A database that is busy or away is no word: the run goes on asking the service itself.
+    """
     key = _key(arn)
     try:
-        return bool(dagster_internals.read_values(instance, {key}).get(key))
-    except SQLAlchemyError:
-        # A database that is busy or away must not end a wait of hours.
+        with without_waiting():
+            return bool(dagster_internals.read_values(instance, {key}).get(key))
+    except Exception as error:
+        if not is_outage(error):
+            raise
         return False
 
 

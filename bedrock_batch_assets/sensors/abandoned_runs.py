@@ -21,6 +21,7 @@ from bedrock_batch_assets.internals.dagster_internals import (
     find_backfill,
 )
 from bedrock_batch_assets.partitions import batches, chunks
+from bedrock_batch_assets.runs.database import failed_in_outage
 from bedrock_batch_assets.runs.identity import (
     BATCH_ASSETS,
     CHUNK_ASSETS,
@@ -52,8 +53,9 @@ _KEPT_TAGS = (BATCH_TAG, VERSION_TAG, INPUT_EVENT_TAG, TABLE_OF_TAG, FAILED_LAUN
 def abandoned_runs(instance: DagsterInstance, now: datetime | None = None) -> list[dg.DagsterRun]:
     """Runs of batches that ended without an error of a step, are the last ones of their partition, and stay so.
 
-    Not those of a backfill that a person cancelled, or of a partition that is no more. Each has our tags and its
-    assets, also where the stored run has not.
+    A step that failed because the instance's database was away counts as no error of the step. Not those of a backfill
+    that a person cancelled, or of a partition that is no more. Each has our tags and its assets, also where the stored
+    run has not.
     """
     now = now or datetime.now(UTC)
     failed = instance.get_run_records(
@@ -61,9 +63,10 @@ def abandoned_runs(instance: DagsterInstance, now: datetime | None = None) -> li
     )
     found: list[dg.DagsterRun] = []
     for record in failed:
-        if not _may_be_left_alone(record, now):
-            continue
         run = record.dagster_run
+        is_of_step = run.tags.get(RUN_FAILURE_REASON_TAG) == STEP_FAILURE
+        if not _may_be_left_alone(record, now) or (is_of_step and not failed_in_outage(instance, run.run_id)):
+            continue
         identity = identify(instance, run)
         assets = assets_of(instance, run) & {*CHUNK_ASSETS, *BATCH_ASSETS}
         if identity is None or not assets or _is_cancelled(instance, run) or not _is_last(instance, run, identity):
@@ -110,9 +113,7 @@ def given_up_backfills(instance: DagsterInstance, now: datetime | None = None) -
 
 def _may_be_left_alone(record: dg.RunRecord, now: datetime) -> bool:
     run = record.dagster_run
-    if run.tags.get(RUN_FAILURE_REASON_TAG) == STEP_FAILURE or _times(run) >= MAX_TIMES:
-        return False
-    if AUTO_RETRY_RUN_ID_TAG in run.tags:
+    if _times(run) >= MAX_TIMES or AUTO_RETRY_RUN_ID_TAG in run.tags:
         return False
     return run.tags.get(WILL_RETRY_TAG) == "false" or now - record.update_timestamp.replace(tzinfo=UTC) >= RETRY_GRACE
 

@@ -15,6 +15,7 @@ from bedrock_batch_assets.sensors.batch_facts import Facts
 from bedrock_batch_assets.sensors.batch_needs import PROBLEM_SECONDS, Judge, pending_chunks
 from bedrock_batch_assets.sensors.cursors import encode_cursor, read_cursor
 from bedrock_batch_assets.sensors.full_look import look_at_all
+from bedrock_batch_assets.sensors.outages import skipping_outages
 from bedrock_batch_assets.storage.resource import BatchStorage
 from bedrock_batch_assets.tags import PARTITION_TAG
 
@@ -55,6 +56,7 @@ class Cursor(msgspec.Struct):
     minimum_interval_seconds=5,
     default_status=dg.DefaultSensorStatus.RUNNING,
 )
+@skipping_outages
 def batch_progress_sensor(
     context: dg.SensorEvaluationContext, storage: BatchStorage
 ) -> dg.SensorResult | dg.SkipReason:

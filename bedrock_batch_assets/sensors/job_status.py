@@ -22,6 +22,7 @@ from bedrock_batch_assets.runs.job_notices import post_finished_notices
 from bedrock_batch_assets.runs.statuses import at_work_statuses
 from bedrock_batch_assets.sensors.cursors import encode_cursor, read_cursor
 from bedrock_batch_assets.sensors.orphans import canceled_jobs, end_dead_runs, family_of, stop_orphans
+from bedrock_batch_assets.sensors.outages import skipping_outages
 from bedrock_batch_assets.tags import JOB_ARN_TAG
 
 # A job lives at most 168 hours (`timeoutDurationInHours`) and some more in the service's queues.
@@ -54,6 +55,7 @@ class Cursor(msgspec.Struct):
     minimum_interval_seconds=10,
     default_status=dg.DefaultSensorStatus.RUNNING,
 )
+@skipping_outages
 def job_status_sensor(context: dg.SensorEvaluationContext, jobs: BedrockBatchJobs) -> dg.SensorResult | dg.SkipReason:
     """Reports status and record counts of the jobs in flight as observations of batch_job_outputs.
 

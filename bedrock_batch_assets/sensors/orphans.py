@@ -20,7 +20,7 @@ from bedrock_batch_assets.jobs.naming import JobName
 from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
 from bedrock_batch_assets.jobs.state import JobState
 from bedrock_batch_assets.partitions import chunks
-from bedrock_batch_assets.runs.heartbeat import DEAD_AFTER_SECONDS, is_alive, last_beats
+from bedrock_batch_assets.runs.heartbeat import dead_runs
 from bedrock_batch_assets.runs.identity import RunIdentity, identify
 from bedrock_batch_assets.runs.statuses import not_finished_statuses
 from bedrock_batch_assets.runs.terminations import EndedBy, ended_by, is_superseded
@@ -49,17 +49,8 @@ def end_dead_runs(instance: dg.DagsterInstance, now: float) -> list[dg.DagsterRu
     ended: list[dg.DagsterRun] = []
     held = instance.get_run_records(filters=dg.RunsFilter(statuses=_HELD))
     ours = [record for record in held if identify(instance, record.dagster_run) is not None]
-    beats = last_beats(instance, [record.dagster_run.run_id for record in ours])
-    for record in ours:
-        run = record.dagster_run
-        beat = beats.get(run.run_id)
-        if beat is None:
-            # Its process died before its first step, or is about to leave its first beat.
-            alive = record.start_time is None or now - record.start_time < DEAD_AFTER_SECONDS
-        else:
-            alive = is_alive(beat, now)
-        if alive:
-            continue
+    dead = dead_runs(instance, [record.dagster_run.run_id for record in ours], now)
+    for run in (record.dagster_run for record in ours if record.dagster_run.run_id in dead):
         # It may have ended by itself since it was listed; now that its process is gone, what it wrote is its last word.
         latest = instance.get_run_by_id(run.run_id)
         if latest is None or latest.status not in _HELD:

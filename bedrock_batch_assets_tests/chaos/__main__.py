@@ -14,6 +14,7 @@ from collections.abc import Callable
 from bedrock_batch_assets_tests.chaos.report import Report, command, figures
 
 SCENARIOS = {"protocol": 300, "dagster": 24}
+DATABASES = ("postgres", "sqlite")
 
 
 def main() -> int:
@@ -23,6 +24,9 @@ def main() -> int:
     parser.add_argument("--scenarios", type=int, help=f"how many, of each suite (default: {SCENARIOS})")
     parser.add_argument("--seed", type=int, default=1, help="number of the first; the others follow it (default: 1)")
     parser.add_argument("--workers", type=int, default=2, help="protocol: how many at the same time (default: 2)")
+    parser.add_argument(
+        "--database", choices=DATABASES, help="dagster: the platform's database (default: postgres if it is installed)"
+    )
     options = parser.parse_args()
     if options.suite == "all":
         return _all_suites(options)
@@ -38,26 +42,27 @@ def main() -> int:
         elif len(reports) % 25 == 0 or len(reports) == count or options.suite == "dagster":
             _print(f"{len(reports)} of {count}: scenario {report.seed}, {report.seconds:.1f} s, {report.description}")
 
-    _run(options.suite, seeds, options.workers, on_report)
+    _run(options, seeds, on_report)
     if len(reports) < count:
         _print(f"only {len(reports)} of {count} scenarios came to an end")
     _print(figures(options.suite, reports, time.monotonic() - started))
     return 1 if len(reports) < count or any(report.failed for report in reports) else 0
 
 
-def _run(suite: str, seeds: list[int], workers: int, on_report: Callable[[Report], None]) -> None:
-    if suite == "protocol":
+def _run(options: argparse.Namespace, seeds: list[int], on_report: Callable[[Report], None]) -> None:
+    if options.suite == "protocol":
         # Before boto3 is imported.
         from bedrock_batch_assets_tests.chaos import fast_sleep  # noqa: F401
         from bedrock_batch_assets_tests.chaos.protocol_workers import run_in_workers
 
-        run_in_workers(seeds, workers, on_report)
+        run_in_workers(seeds, options.workers, on_report)
     else:
         from bedrock_batch_assets_tests.chaos.dagster_suite import run_on_dagster
 
         # Ends the platform's processes, as Ctrl-C does.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        run_on_dagster(seeds, on_report)
+        on_postgres = None if options.database is None else options.database == "postgres"
+        run_on_dagster(seeds, on_report, on_postgres=on_postgres)
 
 
 def _all_suites(options: argparse.Namespace) -> int:
@@ -67,6 +72,7 @@ def _all_suites(options: argparse.Namespace) -> int:
         # A process each: one of them is in a fast_sleep.
         arguments = command(suite, options.seed, options.scenarios or count).split()[1:]
         arguments += ["--workers", str(options.workers)]
+        arguments += ["--database", options.database] if options.database is not None else []
         with subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             line = ""

@@ -129,6 +129,13 @@ class BatchScenario:
         self._note("kill the webserver")
         self.deployment.kill_part(WEBSERVER)
 
+    def _database(self) -> Steps:
+        """The database is away for a failover's time, at some moment or other."""
+        yield from self._at_some_moment()
+        seconds = round(self.random.uniform(15.0, 45.0))
+        self._note(f"{self.deployment.database} away for {seconds} s")
+        self.deployment.lose_database(seconds)
+
     def _reboot(self) -> Steps:
         yield from self._at_some_moment()
         self._note("reboot")
@@ -394,6 +401,7 @@ _KINDS: dict[str, Callable[[BatchScenario], Steps]] = {
     "re-execute": BatchScenario._reexecute,
     "webserver": BatchScenario._webserver,
     "expired credentials": BatchScenario._expired_credentials,
+    "database": BatchScenario._database,
 }
 KINDS = (*_KINDS, "two launches")
 

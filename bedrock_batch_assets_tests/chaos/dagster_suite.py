@@ -4,12 +4,14 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from bedrock_batch_assets_tests.chaos.batch_scenarios import BatchScenario, Steps
 from bedrock_batch_assets_tests.chaos.deployment import Deployment
 from bedrock_batch_assets_tests.chaos.report import Report
+from bedrock_batch_assets_tests.postgres import Postgres, find_programs
 
 # Batches at the same time: a run costs seconds of CPU to start, and what kills one process kills those of others too.
 SIDE_BY_SIDE = 8
@@ -19,10 +21,19 @@ _TICK_SECONDS = 0.5
 _SECONDS = {"Submitted": 0.5, "Validating": 0.5, "Scheduled": 1.0, "InProgress": 10.0, "Stopping": 2.0}
 
 
-def run_on_dagster(seeds: list[int], on_report: Callable[[Report], None]) -> None:
-    """Run the scenarios of some numbers on one platform, several at a time."""
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        deployment = Deployment(Path(folder).resolve(), service_faults())
+def run_on_dagster(seeds: list[int], on_report: Callable[[Report], None], *, on_postgres: bool | None = None) -> None:
+    """Run the scenarios of some numbers on one platform, several at a time.
+
+    Args:
+        seeds: The numbers.
+        on_report: Takes what came of each.
+        on_postgres: Whether the platform's database is Postgres, or else SQLite; None for Postgres if it is installed.
+    """
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
+        has_postgres = find_programs() is not None if on_postgres is None else on_postgres
+        postgres = stack.enter_context(Postgres()) if has_postgres else None
+        deployment = Deployment(Path(folder).resolve(), service_faults(), postgres)
         os.environ.update(deployment.aws.environment)
         try:
             deployment.start()

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from bedrock_batch_assets.runs.heartbeat import is_alive, last_beat
 from bedrock_batch_assets_tests.chaos.key_file import KeyFile
 from bedrock_batch_assets_tests.end_to_end.ui import Ui
 from bedrock_batch_assets_tests.local_aws_fixture import LocalAws
+from bedrock_batch_assets_tests.postgres import Postgres
 
 # What the command lines of the parts hold. The code server is started by a proxy, and starts the run workers.
 WEBSERVER, DAEMON, CODE_SERVER = "dagster_webserver", "dagster._daemon", "api grpc"
@@ -26,10 +28,17 @@ _NO_CODE_SERVER_SECONDS = 60.0
 
 
 class Deployment:
-    """One platform in `directory`, with the project's dagster.yaml but for the time that a run may take to start."""
+    """One platform in `directory`, with the project's dagster.yaml but for the time that a run may take to start.
 
-    def __init__(self, directory: Path, aws_settings: dict[str, Any]) -> None:
+    Args:
+        directory: Has all of its files.
+        aws_settings: Settings of local AWS.
+        postgres: Its database; None for SQLite.
+    """
+
+    def __init__(self, directory: Path, aws_settings: dict[str, Any], postgres: Postgres | None) -> None:
         self._directory = directory
+        self._postgres = postgres
         self._home = directory / "dagster_home"
         aws_url = f"http://{local_platform.HOST}:{local_platform.free_port()}"
         self._port = local_platform.free_port()
@@ -58,7 +67,9 @@ class Deployment:
     def start(self) -> None:
         """Start everything."""
         self._home.mkdir(parents=True)
-        changes = {"run_monitoring": {"start_timeout_seconds": 60, "cancel_timeout_seconds": 60}}
+        changes: dict[str, Any] = {"run_monitoring": {"start_timeout_seconds": 60, "cancel_timeout_seconds": 60}}
+        if self._postgres is not None:
+            changes["storage"] = {"sqlite": None, **self._postgres.storage_settings}
         settings = local_platform.instance_settings(self._home, changes)
         (self._home / "dagster.yaml").write_text(yaml.safe_dump(settings))
         module = {"module_name": local_platform.DEFINITIONS_MODULE, "location_name": "bedrock_batch_assets"}
@@ -123,10 +134,32 @@ class Deployment:
         _wait_for(lambda: _has_ended(self._programs[-1]))
         self._start_dagster()
 
+    @property
+    def database(self) -> str:
+        """The kind of its database."""
+        return "SQLite" if self._postgres is None else "Postgres"
+
+    def lose_database(self, seconds: float) -> None:
+        """Stop Postgres, or lock all files of SQLite as a backup does. Returns when it is back."""
+        if self._postgres is not None:
+            self._postgres.stop()
+            time.sleep(seconds)
+            self._postgres.start()
+            return
+        held: list[sqlite3.Connection] = []
+        try:
+            for file in sorted((self._home / "storage").rglob("*.db")):
+                held.append(sqlite3.connect(file, timeout=_END_SECONDS, isolation_level=None))
+                held[-1].execute("begin exclusive")
+            time.sleep(seconds)
+        finally:
+            for connection in held:
+                connection.close()
+
     def kill_worker(self, run_id: str) -> bool:
         """Kill the process of a run. False if it has none (yet, or any more)."""
         beat = last_beat(self.instance, run_id)
-        if beat is None or not is_alive(beat, time.time()):
+        if beat is None or not is_alive(beat):
             return False
         self._kill(beat.pid, signal.SIGKILL)
         return True

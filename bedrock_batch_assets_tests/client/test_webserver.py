@@ -30,16 +30,18 @@ CONFIG = {
 
 
 @contextmanager
-def _answering(status: int, body: bytes) -> Iterator[Webserver]:
-    """A webserver that gives this one answer to everything."""
+def _answering(status: int, body: bytes, *before: bytes, **options: Any) -> Iterator[Webserver]:
+    """A webserver that gives this one answer to everything, after those before it."""
+    earlier = list(before)
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
+            text = earlier.pop(0) if earlier else body
             self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Length", str(len(text)))
             self.end_headers()
-            self.wfile.write(body)
+            self.wfile.write(text)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             pass
@@ -47,7 +49,7 @@ def _answering(status: int, body: bytes) -> Iterator[Webserver]:
     server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     try:
-        yield Webserver(f"http://127.0.0.1:{server.server_port}/")
+        yield Webserver(f"http://127.0.0.1:{server.server_port}/", **options)
     finally:
         server.shutdown()
         server.server_close()
@@ -88,6 +90,42 @@ def test_graphql_errors_are_told() -> None:
         pytest.raises(DagsterRefusedError, match="no such field"),
     ):
         webserver.unhealthy_daemons()
+
+
+AWAY = [
+    b'{"data": null, "errors": [{"message": "(psycopg2.OperationalError) server closed the connection unexpectedly"}]}',
+    b'{"data": null, "errors": [{"message": "too many retries for DB connection"}]}',
+    b'{"data": {"runOrError": {"__typename": "PythonError", "message": '
+    b'"dagster_postgres.utils.DagsterPostgresException: too many retries for DB connection\\n"}}}',
+    b'{"data": {"runOrError": {"__typename": "PythonError", "message": '
+    b'"sqlalchemy.exc.OperationalError: (sqlite3.OperationalError) database is locked\\n"}}}',
+]
+RUN = (
+    b'{"data": {"runOrError": {"__typename": "Run", "id": "one", "status": "STARTED", "tags": [], "assetSelection": [],'
+    b' "creationTime": 1.0, "endTime": null}}}'
+)
+
+
+def test_a_database_that_is_away_is_waited_for() -> None:
+    """While its database fails over, the webserver's answers say so in several ways; one sentence is said for all."""
+    said: list[str] = []
+    pauses: list[float] = []
+    with _answering(200, RUN, *AWAY, on_trouble=said.append, sleep=pauses.append) as webserver:
+        assert webserver.run("one").status == "STARTED"
+    assert len(pauses) == len(AWAY)
+    (sentence,) = said
+    assert "cannot use its database at the moment, waiting" in sentence
+
+
+def test_a_database_that_stays_away_is_told() -> None:
+    """After five minutes the wait is over, and the error says what is wrong."""
+    passed: list[float] = []
+    with (
+        _answering(200, AWAY[0], sleep=passed.append, now=lambda: sum(passed)) as webserver,
+        pytest.raises(UnreachableError, match=r"cannot use its database: .*server closed the connection"),
+    ):
+        webserver.run("one")
+    assert 300 < sum(passed) < 310
 
 
 def test_another_dagster_is_told_with_its_load_error() -> None:

@@ -12,6 +12,7 @@ from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.storage.dagster_run import RunsFilter
 from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG
 
+import bedrock_batch_assets.sensors.abandoned_runs as module
 from bedrock_batch_assets.runs.terminations import is_terminated_by_person
 from bedrock_batch_assets.sensors.abandoned_runs import (
     MAX_TIMES,
@@ -91,6 +92,15 @@ def test_other_failures_are_left(instance: dg.DagsterInstance, tags: dict[str, s
     """A step that failed has a reason for a person; a retried run goes on; and there is an end to asking."""
     failed_run(instance, **tags)
     assert abandoned_runs(instance) == []
+
+
+def test_a_step_that_failed_in_an_outage_is_asked_for_again(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step that the instance's database failed is no reason for a person."""
+    run = failed_run(instance, dagster__failure_reason="STEP_FAILURE")
+    monkeypatch.setattr(module, "failed_in_outage", lambda _, run_id: run_id == run.run_id)
+    assert ids(abandoned_runs(instance)) == [run.run_id]
 
 
 def test_the_daemon_has_its_time(instance: dg.DagsterInstance) -> None:
