@@ -14,9 +14,10 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import botocore
@@ -28,6 +29,7 @@ from bedrock_batch_assets.assets.jsonl_chunks import jsonl_chunks
 from bedrock_batch_assets.assets.result_parts import result_parts
 from bedrock_batch_assets.assets.result_table import result_table
 from bedrock_batch_assets.request import BatchRequest
+from bedrock_batch_assets.tags import BATCH_TAG
 from bedrock_batch_assets_tests.chaos.schedules import Crash
 
 CHUNK_STEPS = ("jsonl_chunks", "batch_job_outputs", "result_parts")
@@ -70,7 +72,7 @@ class _Instance:
     """What the assets use of an instance. It is gone with its process: nothing is to depend on it."""
 
     def __init__(self) -> None:
-        self.run_storage = self
+        self.run_storage = self.event_log_storage = self
         self._values: dict[str, str] = {}
         self._partitions: dict[str, list[str]] = {}
 
@@ -101,11 +103,19 @@ class _Instance:
     def get_run_records(self, **_: Any) -> list[Any]:
         return []
 
+    # It has no queue, and says so.
+    run_coordinator = None
+
+    def get_concurrency_config(self) -> Any:
+        return SimpleNamespace(run_queue_config=None)
+
 
 @dataclass(frozen=True)
 class _Run:
     run_id: str
     root_run_id: str | None = None
+    # As a coordinator leaves it.
+    tags: Mapping[str, str] = field(default_factory=lambda: {BATCH_TAG: "chaos"})
 
 
 class _Log:

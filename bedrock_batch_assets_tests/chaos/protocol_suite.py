@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bedrock_batch_assets.definitions import platform
 from bedrock_batch_assets.jobs.on_demand import OnDemand
 from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
+from bedrock_batch_assets.resources import default_resources
 from bedrock_batch_assets.storage.resource import BatchStorage
 from bedrock_batch_assets_tests.chaos.attempts import CHUNK_STEPS, Attempt, Outcome, Task, Trigger
 from bedrock_batch_assets_tests.chaos.audit import audit, csv_of, source_rows
@@ -97,7 +97,7 @@ class _Run:
         jobs = BedrockBatchJobs(role_arn=role)
         on_demand = OnDemand(requests_per_second=2000)
         self._resources: dict[str, Any] = {
-            **(platform().resources or {}),
+            **default_resources(),
             "storage": storage,
             "jobs": jobs,
             "on_demand": on_demand,
