@@ -15,7 +15,7 @@ from botocore.exceptions import NoCredentialsError
 
 from bedrock_batch_assets.aws.credential_errors import Profile, not_loaded, refused, refused_without_reason
 from bedrock_batch_assets.aws.head_reasons import find_reason, note_parameters
-from bedrock_batch_assets.aws.renewal import current_wait
+from bedrock_batch_assets.aws.renewal import SOURCE, current_wait
 from bedrock_batch_assets.error_codes import DENIED, is_lapsed, passes_by_itself, plain
 from bedrock_batch_assets.errors import LapsedCredentialsError
 from bedrock_batch_assets.internals.botocore_internals import look_at_answers
@@ -75,13 +75,10 @@ class RenewableCredentials(Credentials):
                 wait = current_wait()
                 if wait is None or not wait.is_worth_it(problem, worked_before=self._worked):
                     raise problem from error
-                wait.pause(self._owner, "", str(problem))
+                wait.pause(self._owner, SOURCE, str(problem))
                 self._forget(generation)
             else:
                 self._signed_with.generation, self._signed_with.frozen = generation, frozen
-                wait = current_wait()
-                if wait is not None:
-                    wait.accepted(self._owner, "")
                 return frozen
 
     def watch(self, client: Any) -> None:

@@ -20,6 +20,9 @@ LONGEST_PAUSE_SECONDS = 30.0
 # How soon a wait in a thread notices that the process is to end.
 _SLICE_SECONDS = 0.5
 
+# Stands for a service if it is the source of the credentials that gives out none.
+SOURCE = "source"
+
 _ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -57,7 +60,7 @@ class RenewalWait:
 
         Args:
             owner: Whose credentials they are, e.g. a profile.
-            service: Which service does not accept them.
+            service: Which service does not accept them, or `SOURCE`.
             problem: What is wrong, and what to do.
         """
         with self._lock:
@@ -75,11 +78,15 @@ class RenewalWait:
     def accepted(self, owner: str, service: str) -> None:
         """A service has accepted the credentials."""
         # Nearly always there is nothing to do, and this is called for each answer.
-        if service not in self._pauses.get(owner, ()):
+        if not self._pauses.get(owner):
             return
         with self._lock:
-            pauses = self._pauses.get(owner, {})
-            is_news = pauses.pop(service, None) is not None and not pauses
+            pauses = self._pauses[owner]
+            is_waiting = bool(pauses)
+            # What the source gives out is good as soon as a service says so.
+            for name in (service, SOURCE):
+                pauses.pop(name, None)
+            is_news = is_waiting and not pauses
         if is_news:
             self._say("AWS accepts the credentials again: going on.")
 

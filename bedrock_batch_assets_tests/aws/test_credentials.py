@@ -156,6 +156,26 @@ def test_a_program_is_asked_again(desk: Desk) -> None:
     assert "(sign in first)" in desk.said[0]
 
 
+def test_a_program_that_gives_out_expired_keys_first_is_one_wait(desk: Desk) -> None:
+    """Nobody is told that all is well before AWS says so: keys that come and are refused belong to the same wait."""
+    code = """
+import json, pathlib, sys
+calls = pathlib.Path({calls!r})
+number = len(calls.read_text()) if calls.exists() else 0
+calls.write_text("x" * (number + 1))
+if number < 2:
+    sys.exit("sign in first")
+key = "old" if number < 5 else "new"
+print(json.dumps({{"Version": 1, "AccessKeyId": key, "SecretAccessKey": "s", "SessionToken": "t"}}))
+"""
+    desk.files.credentials.write_text("")
+    desk.files.write_program(code.format(calls=str(desk.files.folder / "calls")))
+    desk.expire("old")
+    with desk.waiting(lambda: None):
+        desk.objects.put_bytes("key", b"")
+    desk.assert_waited_once()
+
+
 def test_a_program_whose_keys_are_all_refused_is_not_asked_for_ever(desk: Desk) -> None:
     """Other keys each time, all of them refused: one more try, and then an error, or a wait."""
     calls = desk.files.folder / "calls"
