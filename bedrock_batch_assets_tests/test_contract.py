@@ -9,6 +9,8 @@ import importlib
 import logging
 import os
 import re
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -18,7 +20,6 @@ from typing import Any
 
 import dagster as dg
 import pytest
-import yaml
 from botocore.awsrequest import AWSResponse, HeadersDict
 from botocore.credentials import Credentials, ReadOnlyCredentials
 from botocore.exceptions import ClientError
@@ -318,9 +319,16 @@ def _preloaded_modules() -> None:
 
 @checks("dagster", "classes in dagster.yaml")
 def _classes_in_dagster_yaml() -> None:
-    settings: dict[str, Any] = yaml.safe_load((PROJECT / "dagster.yaml").read_text())
-    for name in ("local_artifact_storage", "compute_logs", "run_coordinator"):
-        assert hasattr(importlib.import_module(settings[name]["module"]), settings[name]["class"]), name
+    with tempfile.TemporaryDirectory() as home, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DAGSTER_HOME", home)
+        shutil.copy(PROJECT / "dagster.yaml", home)
+        with dg.DagsterInstance.get() as instance:
+            assert type(instance.run_coordinator).__name__ == "BatchRunCoordinator"
+            dagster_internals.write_values(instance, {"one": "1"})
+            assert Path(instance.storage_directory()).is_relative_to(home)
+            manager: Any = instance.compute_log_manager
+            assert Path(manager.get_captured_local_path(["a"], "out")).is_relative_to(home)
+        assert list(Path(home).rglob("*.db"))
 
 
 @checks("dagster", "GraphQL documents")

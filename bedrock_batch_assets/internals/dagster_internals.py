@@ -108,9 +108,10 @@ PRIVATE_PARTS = PrivateParts(
             "of imports ahead. Without one of them each run imports it anew, up to a CPU-second."
         ),
         "classes in dagster.yaml": (
-            "Read in dagster 1.13.27 (dagster._core.storage.root.LocalArtifactStorage and "
-            "dagster._core.storage.local_compute_log_manager.LocalComputeLogManager, which Dagster's guides name): "
-            "where the instance keeps its files. Without them no program starts on the dagster.yaml of the project."
+            "Read in dagster 1.13.27 (internals/instance_folder.py; dagster._core.storage: "
+            "DagsterSqliteStorage.from_local, LocalArtifactStorage and LocalComputeLogManager, which Dagster's guides "
+            "name in dagster.yaml, and their from_config_value): where the instance keeps its files. Without them no "
+            "program starts on the dagster.yaml of the project."
         ),
         "GraphQL documents": (
             "Read in dagster-graphql 1.13.27 (client/documents.py; Dagster calls most of the schema subject to "
@@ -394,6 +395,11 @@ def write_values(instance: "DagsterInstance", values: Mapping[str, str]) -> None
     # No values would be a statement that no database takes.
     if values and keeps_values(instance):
         instance.run_storage.set_cursor_values(dict(values))
+
+
+def storages(instance: "DagsterInstance") -> tuple[Any, Any]:
+    """The instance's storage of runs, and that of events."""
+    return instance.run_storage, instance.event_log_storage
 
 
 def end_run(instance: "DagsterInstance", run: "DagsterRun", message: str, *, canceled: bool) -> bool:

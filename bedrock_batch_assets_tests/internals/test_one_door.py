@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[2] / "bedrock_batch_assets"
-DOORS = frozenset(PACKAGE.rglob("*_internals.py"))
+DOORS = frozenset([*PACKAGE.glob("internals/*.py"), *PACKAGE.glob("local_aws/*_internals.py")])
 # What botocore documents: https://botocore.amazonaws.com, reference.
 DOCUMENTED = ("botocore.exceptions", "botocore.config")
 # Members of Dagster's instance, coordinator and code server that are not public.
@@ -36,8 +36,16 @@ def is_private(module: str) -> bool:
 
 
 def uses(source: str) -> Iterator[tuple[int, str]]:
-    """Line and name of each use of a private part in some code; strings that name modules included."""
-    for node in ast.walk(ast.parse(source)):
+    """Line and name of each use of a private part in some code; strings that name modules included.
+
+    What type checkers alone import does not count: nothing that runs depends on it.
+    """
+    tree = ast.parse(source)
+    blocks = [node for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    for_checkers = {inner for block in blocks for part in block.body for inner in ast.walk(part)}
+    for node in ast.walk(tree):
+        if node in for_checkers:
+            continue
         if isinstance(node, ast.Import):
             found = [alias.name for alias in node.names if is_private(alias.name)]
         elif isinstance(node, ast.ImportFrom):
