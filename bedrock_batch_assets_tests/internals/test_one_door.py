@@ -10,6 +10,8 @@ PACKAGE = Path(__file__).resolve().parents[2] / "bedrock_batch_assets"
 DOORS = frozenset([*PACKAGE.glob("internals/*.py"), *PACKAGE.glob("local_aws/*_internals.py")])
 # What botocore documents: https://botocore.amazonaws.com, reference.
 DOCUMENTED = ("botocore.exceptions", "botocore.config")
+# Classes that ours derive from, which takes them where ours are defined; the contract test has their parts.
+BASE_CLASSES = frozenset({("aws/credentials.py", "botocore.credentials")})
 # Members of Dagster's instance, coordinator and code server that are not public.
 PRIVATE_MEMBERS = frozenset({
     "_instance",
@@ -22,6 +24,7 @@ PRIVATE_MEMBERS = frozenset({
     "get_backfills",
     "get_latest_storage_id_by_partition",
     "report_run_canceled",
+    "report_run_canceling",
     "report_run_failed",
     "run_storage",
 })  # fmt: skip
@@ -32,7 +35,7 @@ def is_private(module: str) -> bool:
     library = module.partition(".")[0]
     if library.startswith("dagster"):
         return "._" in module or library != "dagster"
-    return library == "moto" or (library == "botocore" and not module.startswith(DOCUMENTED))
+    return library == "moto" or (module.startswith("botocore.") and not module.startswith(DOCUMENTED))
 
 
 def uses(source: str) -> Iterator[tuple[int, str]]:
@@ -70,7 +73,7 @@ def test_private_parts_have_one_door() -> None:
         for path in sorted(PACKAGE.rglob("*.py"))
         if path not in DOORS
         for line, name in uses(path.read_text(encoding="utf-8"))
-        if name not in DOCUMENTED_NAMES
+        if name not in DOCUMENTED_NAMES and (str(path.relative_to(PACKAGE)), name) not in BASE_CLASSES
     ]
     assert found == []
 
