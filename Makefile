@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: demo dev test chaos bench contract test-lowest check format lock clean
+.PHONY: demo dev test chaos bench contract test-lowest test-newest check format lock clean
 
 demo: $(READY)
 	$(BIN)/python -m bedrock_batch_assets.local.demo $(if $(KEEP),--keep)
@@ -27,9 +27,12 @@ bench: $(READY)
 contract: $(READY)
 	PYTHON=$(PYTHON) .ci/contract $(or $(DAGSTER),$(error say which, as in: make contract DAGSTER=1.13.29))
 
-# Tests with the lowest versions that pyproject.toml allows; TESTS says which.
+# Tests with the lowest, and with the newest, versions that pyproject.toml allows; TESTS says which tests.
 test-lowest: $(READY)
-	PYTHON=$(PYTHON) .ci/lowest $(TESTS)
+	PYTHON=$(PYTHON) .ci/resolved lowest-direct $(TESTS)
+
+test-newest: $(READY)
+	PYTHON=$(PYTHON) .ci/resolved highest $(TESTS)
 
 check: $(READY)
 	$(BIN)/ruff check

@@ -11,7 +11,7 @@ from bedrock_batch_assets import extras
 from bedrock_batch_assets.errors import ConfigurationError
 from bedrock_batch_assets.extras import check_instance_settings, require_extra
 from bedrock_batch_assets.ingest.sources.hugging_face_source import HuggingFaceSource
-from bedrock_batch_assets.local.local_platform import LocalPlatform, start_local_aws
+from bedrock_batch_assets.local.local_platform import instance_settings, start_local_aws
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -78,9 +78,8 @@ def test_instance_settings_name_their_extra(settings: dict[str, Any], setting: s
 
 @pytest.mark.usefixtures("plain")
 def test_other_instance_settings_need_none(tmp_path: Path) -> None:
-    """The project's own dagster.yaml needs no extra, and a local platform with another one ends before it starts."""
+    """The project's own dagster.yaml needs no extra; a local platform with another one ends before it starts."""
     check_instance_settings({"storage": {"sqlite": {"base_dir": "a"}}, "run_coordinator": {"module": "some.other"}})
     check_instance_settings({"storage": None})
-    platform = LocalPlatform(tmp_path, dagster_yaml={"storage": {"postgres": {}}})
     with pytest.raises(ConfigurationError, match=r"\[postgres\]"):
-        platform.start()
+        instance_settings(tmp_path, {"storage": {"postgres": {}}})

@@ -8,7 +8,7 @@ from pydantic import Field, PrivateAttr
 
 from bedrock_batch_assets.aws.credential_errors import Profile, one_line, unusable
 from bedrock_batch_assets.errors import ConfigurationError
-from bedrock_batch_assets.internals.botocore_internals import new_session
+from bedrock_batch_assets.internals.botocore_internals import new_session, profile_settings
 
 if TYPE_CHECKING:
     from bedrock_batch_assets.aws.credentials import RenewableCredentials
@@ -90,10 +90,9 @@ class AwsConnection(dg.ConfigurableResource):  # type: ignore[type-arg]
 
 def _profile(name: str | None) -> Profile:
     """A profile with its settings, as far as they can be read."""
-    import botocore.session
     from botocore.exceptions import BotoCoreError
 
     try:
-        return Profile(name, botocore.session.Session(profile=name).get_scoped_config())
+        return Profile(name, profile_settings(name))
     except BotoCoreError:
         return Profile(name)

@@ -16,6 +16,7 @@ from bedrock_batch_assets.errors import (
     CredentialsError,
     LapsedCredentialsError,
 )
+from bedrock_batch_assets.internals.botocore_internals import profile_names
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
@@ -205,10 +206,8 @@ def _missing(error: Any) -> str:
 
 
 def _no_profile(error: Any) -> str:
-    import botocore.session
-
     try:
-        known = ", ".join(sorted(botocore.session.Session(profile="default").available_profiles))
+        known = ", ".join(profile_names())
     except Exception:  # noqa: BLE001  # a broken file has an error of its own, at another place
         known = ""
     name = error.kwargs.get("profile")

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from bedrock_batch_assets.error_codes import DENIED, passes_by_itself, plain
 from bedrock_batch_assets.errors import LapsedCredentialsError, UnreachableServiceError
+from bedrock_batch_assets.internals.botocore_internals import is_unreadable_answer
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
@@ -36,20 +37,14 @@ def is_passing(error: Exception) -> bool:
     """Whether an AWS error is likely to pass by itself: throttling, a 5xx, a broken connection or a broken answer."""
     from botocore.exceptions import ClientError, FlexibleChecksumError, HTTPClientError, IncompleteReadError
     from botocore.exceptions import ConnectionError as AwsConnectionError
-    from botocore.parsers import ResponseParserError
 
     error = unwrapped(error)
     if isinstance(error, ClientError):
         return passes_by_itself(error_code(error), error_status(error))
     return isinstance(
         error,
-        AwsConnectionError
-        | HTTPClientError
-        | IncompleteReadError
-        | FlexibleChecksumError
-        | ResponseParserError
-        | UnreachableServiceError,
-    )
+        AwsConnectionError | HTTPClientError | IncompleteReadError | FlexibleChecksumError | UnreachableServiceError,
+    ) or is_unreadable_answer(error)
 
 
 def can_be_waited_out(error: Exception) -> bool:

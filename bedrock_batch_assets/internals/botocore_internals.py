@@ -36,6 +36,15 @@ PRIVATE_PARTS = PrivateParts(
             "credentials that are found anew while a client lives. Without it a run whose token expires goes on only "
             "if boto3 renews the token by itself, and fails otherwise."
         ),
+        "profiles": (
+            "Read in botocore 1.44.5 (Session.get_scoped_config and available_profiles of a session with a profile): "
+            "what is written in ~/.aws. Without them errors of credentials do not say which profile, sign-in or role "
+            "they are about."
+        ),
+        "ResponseParserError": (
+            "Read in botocore 1.44.5 (botocore.parsers.ResponseParserError): an answer that is no answer of AWS, such "
+            "as a proxy's page. Without it such an answer ends a wait that would go on."
+        ),
         "needs-retry": (
             "Read in botocore 1.44.5 (the event needs-retry and its arguments in Endpoint._needs_retry): a look at "
             "each answer of AWS, after which a request can be signed and sent again. Without it a run whose token "
@@ -110,6 +119,47 @@ def look_at_answers(client: Any, look: Callable[[dict[str, Any], "OperationModel
         client.meta.events.register_first(name, handle)
     except (AttributeError, TypeError) as error:
         PRIVATE_PARTS.say_once("needs-retry", error)
+
+
+def profile_settings(name: str | None) -> Mapping[str, Any]:
+    """What is written in ~/.aws about a profile, or about that of the environment if it is None.
+
+    Raises:
+        botocore.exceptions.BotoCoreError: There is no such profile, or the files cannot be read.
+    """
+    import botocore.session
+
+    try:
+        settings: Mapping[str, Any] = botocore.session.Session(profile=name).get_scoped_config()
+    except (AttributeError, TypeError) as error:
+        PRIVATE_PARTS.say_once("profiles", error)
+        return {}
+    return settings
+
+
+def profile_names() -> list[str]:
+    """The profiles in ~/.aws.
+
+    Raises:
+        botocore.exceptions.BotoCoreError: The files cannot be read.
+    """
+    import botocore.session
+
+    try:
+        return sorted(botocore.session.Session(profile="default").available_profiles)
+    except (AttributeError, TypeError) as error:
+        PRIVATE_PARTS.say_once("profiles", error)
+        return []
+
+
+def is_unreadable_answer(error: Exception) -> bool:
+    """Whether an answer was none of AWS: a proxy's page, or one that was cut off."""
+    try:
+        from botocore.parsers import ResponseParserError
+    except ImportError as missing:
+        PRIVATE_PARTS.say_once("ResponseParserError", missing)
+        return False
+    return isinstance(error, ResponseParserError)
 
 
 def load_service_models(services: Iterable[str]) -> None:

@@ -14,6 +14,7 @@ from bedrock_batch_assets.internals.dagster_internals import (
     BACKFILL_REQUESTED,
     backfills,
     cancel_backfill,
+    cancel_queued_run,
 )
 from bedrock_batch_assets.runs.identity import identify, newest_runs_of
 from bedrock_batch_assets.runs.statuses import not_finished_statuses
@@ -95,6 +96,4 @@ def _end(instance: DagsterInstance, run: DagsterRun) -> str:
 
 
 def _cancel(instance: DagsterInstance, run: DagsterRun) -> None:
-    # As Dagster's own cancellation of a backfill does it.
-    instance.report_run_canceling(run, message="Cancelled in the queue: the batch has a newer input.")
-    instance.report_run_canceled(run)
+    cancel_queued_run(instance, run, "Cancelled in the queue: the batch has a newer input.")

@@ -53,8 +53,8 @@ def current_files(store: ObjectStore, folder: str) -> TableFiles:
         from deltalake.exceptions import DeltaError
     except ImportError as error:
         raise ConfigurationError(
-            f"{uri} is a Delta Lake table, whose folder holds rows that were removed or replaced too: install "
-            "'bedrock-batch-assets[delta]' to read its newest version, or write its rows as plain Parquet."
+            f"{uri} is a Delta Lake table, whose folder holds rows that were removed or replaced too: pip "
+            "install 'bedrock-batch-assets[delta]' to read its newest version, or write its rows as plain Parquet."
         ) from error
     objects = {item.key[len(folder) :]: item for item in store.list(folder)}
     with tempfile.TemporaryDirectory() as copy:

@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-# Documented as classes to be named in dagster.yaml (Dagster docs, "dagster.yaml reference").
+# Documented as classes to be named in dagster.yaml (Dagster docs, "dagster.yaml reference"), not as ones to derive
+# from: see "classes in dagster.yaml" in dagster_internals.py. Derived classes need them when they are defined, so these
+# imports are not in functions, as all others are.
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 from dagster._core.storage.root import LocalArtifactStorage
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
