@@ -26,13 +26,21 @@ COLUMNS = ["topic", "record_status", "response", "words.list.element", "embeddin
 def part(path: Path, *, failed: bool = True) -> bytes:
     """A part of two row groups, of columns as results have them. `failed`: not all rows have an answer."""
     rows = pa.RecordBatch.from_pydict({"topic": [f"topic {row}" for row in range(ROWS)]})
-    answers = pa.RecordBatch.from_pydict(
-        {
-            "record_status": ["error" if failed and row % 4 == 3 else "ok" for row in range(ROWS)],
-            "response": [f"answer {row}" * (row % 9) for row in range(ROWS)],
-            "words": [[str(word) for word in range(row % 3)] for row in range(ROWS)],
-            "embedding": pa.array([[row / 8] * 20 for row in range(ROWS)], pa.list_(pa.float32())),
-        }
+    answers = pa.RecordBatch.from_arrays(
+        [
+            pa.array(["error" if failed and row % 4 == 3 else "ok" for row in range(ROWS)]),
+            pa.array([f"answer {row}" * (row % 9) for row in range(ROWS)]),
+            pa.array([[str(word) for word in range(row % 3)] for row in range(ROWS)]),
+            pa.array([[row / 8] * 20 for row in range(ROWS)], pa.list_(pa.float32())),
+        ],
+        schema=pa.schema(
+            [
+                pa.field("record_status", pa.string(), nullable=False),
+                pa.field("response", pa.string()),
+                pa.field("words", pa.list_(pa.string())),
+                pa.field("embedding", pa.list_(pa.float32())),
+            ]
+        ),
     )
     with PartFile(path, OutputFormat.parquet) as file:
         for start in (0, ROWS // 2):
