@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import pytest
@@ -23,12 +22,12 @@ class Timers:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
-        self._due: list[tuple[float, Callable[..., None], list[Any]]] = []
+        self._due: list[tuple[float, Callable[[], object]]] = []
         monkeypatch.setattr(run_coordinator, "threading", self)
 
-    def Timer(self, seconds: float, function: Callable[..., None], arguments: list[Any]) -> threading.Thread:  # noqa: N802
+    def Timer(self, seconds: float, function: Callable[[], object]) -> threading.Thread:  # noqa: N802
         """A timer that `advance` calls."""
-        self._due.append((self.now + seconds, function, arguments))
+        self._due.append((self.now + seconds, function))
         return threading.Thread()
 
     def advance(self, seconds: float) -> None:
@@ -36,7 +35,7 @@ class Timers:
         self.now += seconds
         for item in [item for item in self._due if item[0] <= self.now]:
             self._due.remove(item)
-            item[1](*item[2])
+            item[1]()
 
 
 @pytest.fixture
@@ -68,7 +67,8 @@ def test_a_launcher_that_fails_is_asked_ever_more_rarely(
     assert platform.launcher.attempts == 4
     waiting = platform.unfinished_runs()
     assert [run.status for run in waiting] == [DagsterRunStatus.NOT_STARTED]
-    said = [entry.user_message for entry in platform.instance.all_logs(waiting[0].run_id)]
+    events = [entry.dagster_event for entry in platform.instance.all_logs(waiting[0].run_id)]
+    said = [event.message or "" for event in events if event is not None]
     assert any(NO_CAPACITY in text and "queued again in 40 s" in text for text in said)
     # The backfill waits with it: its retries are not used up.
     assert platform.backfills()[0].status.value == "REQUESTED"
