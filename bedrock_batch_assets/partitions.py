@@ -48,6 +48,11 @@ def check_batch_key(key: str) -> str:
     return key
 
 
+def is_batch_key(key: str) -> bool:
+    """Whether `key` can name a batch. A person may add any partition in the UI."""
+    return bool(_BATCH_KEY.fullmatch(key)) and len(key) <= MAX_BATCH_KEY_LENGTH
+
+
 def chunk_key(batch: str, index: int) -> str:
     """The key of the batch's chunk number `index`, counted from 0: `demo-run-001-00000`.
 

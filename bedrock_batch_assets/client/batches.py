@@ -17,7 +17,7 @@ from bedrock_batch_assets.client.webserver import Backfill, DagsterRefusedError,
 from bedrock_batch_assets.errors import BatchError, LapsedCredentialsError, RequestError
 from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
 from bedrock_batch_assets.jobs.state import JobState
-from bedrock_batch_assets.partitions import chunk_key
+from bedrock_batch_assets.partitions import chunk_key, is_batch_key
 from bedrock_batch_assets.storage.resource import BatchStorage, NotMaterializedError
 from bedrock_batch_assets.tags import JOB_ARN_TAG
 
@@ -124,7 +124,8 @@ class Batches:
 
     def facts(self, batch: str, *, with_jobs: bool = True, backfills: Sequence[Backfill] | None = None) -> BatchFacts:
         """Everything that the state of a batch depends on."""
-        manifest = self.storage.find_batch_manifest(batch)
+        # A person may add any partition in the UI; one that cannot name a batch has nothing on S3.
+        manifest = self.storage.find_batch_manifest(batch) if is_batch_key(batch) else None
         keys = [chunk_key(batch, index) for index in range(len(manifest.chunks))] if manifest else []
         # The parts are read after the runs: a run that ended in between has left its part then.
         found = self.webserver.runs(batch)
@@ -133,7 +134,7 @@ class Batches:
         return BatchFacts(
             batch=batch,
             manifest=manifest,
-            table=self._table(batch),
+            table=self._table(batch) if manifest else None,
             runs=found,
             # A backfill is made after the run that reads its input.
             backfills=self.webserver.backfills(oldest_active) if backfills is None else backfills,

@@ -9,7 +9,8 @@ from bedrock_batch_assets.client.batch_status import BatchFacts, BatchState, act
 from bedrock_batch_assets.client.batches import Batches
 from bedrock_batch_assets.client.cancellation import YOUNG_INPUT_SECONDS
 from bedrock_batch_assets.errors import RequestError
-from bedrock_batch_assets.partitions import check_batch_key, split_chunk_key
+from bedrock_batch_assets.partitions import check_batch_key, is_batch_key
+from bedrock_batch_assets.runs.identity import batch_of_chunk
 from bedrock_batch_assets.storage.resource import BatchStorage
 
 FORGOTTEN = "The data was deleted: bedrock-batch delete --data"
@@ -58,16 +59,22 @@ class Deletion:
 def plan_deletion(batches: Batches, batch: str) -> Deletion:
     """Find out what there is of a batch; nothing is deleted.
 
+    Any partition that exists is found, whatever its name: a person may add any in the UI. One that cannot name a batch,
+    among the batches or the chunks, has no data.
+
     Raises:
         RequestError: There is nothing of such a batch, or something of it still goes on.
     """
-    check_batch_key(batch)
     webserver = batches.webserver
     is_listed = batch in webserver.batch_keys()
+    known_chunks = webserver.chunk_keys()
     # A deletion that broke off may have left one without the other: so each is looked for by itself.
-    chunks = [key for key in webserver.chunk_keys() if split_chunk_key(key)[0] == batch]
-    data = stored_data(batches.storage, batch)
+    chunks = [key for key in known_chunks if batch_of_chunk(key) == batch]
+    if not is_listed and batch in known_chunks and batch_of_chunk(batch) is None:
+        chunks = [batch]
+    data = stored_data(batches.storage, batch) if is_batch_key(batch) else []
     if not is_listed and not chunks and not data:
+        check_batch_key(batch)
         raise RequestError(f"There is no batch {batch!r}: `bedrock-batch status` lists all of them.")
     refuse_in_progress(batches.facts(batch, with_jobs=False))
     return Deletion(batch, chunks, is_listed, data)

@@ -106,6 +106,7 @@ query RunFailure($id: ID!) {
           ... on MessageEvent { message }
           ... on ExecutionStepFailureEvent { failureMetadata { description } error { ...Causes } }
           ... on RunFailureEvent { error { ...Causes } }
+          ... on EngineEvent { error { ...Causes } }
         }
       }
     }

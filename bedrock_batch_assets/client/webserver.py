@@ -305,11 +305,16 @@ class Webserver:
         return _run(result)
 
     def failure_of(self, run_id: str) -> str:
-        """Why a run failed, in the words of the step that failed, or of Dagster."""
+        """Why a run failed, in the words of the step that failed, of the launcher, or of Dagster."""
         result = self.query(documents.RUN_EVENTS, {"id": run_id})["runOrError"]
         if result["__typename"] != "Run":
             return f"run {run_id} is not known any more"
-        reasons = [_failure_text(event) for event in result["eventConnection"]["events"]]
+        events = result["eventConnection"]["events"]
+        if not any(event["__typename"] == "RunStartEvent" for event in events):
+            said = [_error_text(event["error"]) for event in events if event["__typename"] == "EngineEvent"]
+            if any(said):
+                return f"The run could not be launched. {[text for text in said if text][-1]}"
+        reasons = [_failure_text(event) for event in events]
         return next((reason for reason in reasons if reason), f"run {run_id} ended as {result['status']}")
 
     def materializations(
@@ -457,9 +462,16 @@ def _failure_text(event: Mapping[str, Any]) -> str | None:
     if metadata.get("description"):
         # dg.Failure: the sentence that the asset wrote for a person.
         return str(metadata["description"]).strip()
-    error = event.get("error")
-    if error is None:
+    said = _error_text(event.get("error"))
+    if said is None:
         return str(event["message"]).strip() if event["__typename"] == "RunFailureEvent" else None
+    return said
+
+
+def _error_text(error: Mapping[str, Any] | None) -> str | None:
+    """The message of an error's first cause."""
+    if error is None:
+        return None
     while error.get("cause"):
         error = error["cause"]
     return " ".join(str(error["message"]).split())

@@ -9,7 +9,7 @@ from dagster import AssetKey, DagsterInstance
 
 from bedrock_batch_assets.assets.checks import BUILT_FROM_CURRENT_INPUT
 from bedrock_batch_assets.internals.dagster_internals import BACKFILL_FINISHED, BACKFILL_REQUESTED
-from bedrock_batch_assets.partitions import chunk_key
+from bedrock_batch_assets.partitions import chunk_key, is_batch_key
 from bedrock_batch_assets.runs.event_log import InputEvent, asset_backfill, data_versions, newest_input
 from bedrock_batch_assets.runs.identity import CHUNK_ASSETS, assets_of
 from bedrock_batch_assets.runs.superseded import supersede_backfills
@@ -86,8 +86,8 @@ class Judge:
         Raises:
             BatchError: Its manifest cannot be read at the moment.
         """
-        if key not in self.facts.batches:
-            # Deleted, and its events are kept: nobody wants it.
+        if key not in self.facts.batches or not is_batch_key(key):
+            # Deleted, and its events are kept: nobody wants it. Or never a batch: a person may add any partition.
             return Need()
         event = newest_input(self.facts.instance, key)
         batch = self.storage.find_batch_manifest(key)

@@ -104,6 +104,23 @@ def test_a_deletion_that_broke_off_can_be_repeated(batches: Batches, quiet_dagst
         plan_deletion(batches, "gone")
 
 
+@pytest.mark.parametrize("name", ["my batch!", "../other", "x" * 200, "run--1"])
+def test_a_partition_is_deleted_whatever_its_name(batches: Batches, quiet_dagster: QuietDagster, name: str) -> None:
+    """What a person added in the UI goes, though no batch can have that name; nobody's data goes with it."""
+    before = keys(batches)
+    quiet_dagster.instance.add_dynamic_partitions("batches", [name])
+    quiet_dagster.instance.add_dynamic_partitions("chunks", ["no chunk", f"{name} 0"])
+    for wanted in (name, "no chunk", f"{name} 0"):
+        plan = plan_deletion(batches, wanted)
+        assert (plan.data, len(plan.chunks) + plan.is_listed) == ([], 1)
+        delete_batch(batches, plan, data=True)
+        assert wanted not in partitions(quiet_dagster)
+    assert keys(batches) == before
+    assert partitions(quiet_dagster) >= OTHERS
+    with pytest.raises(RequestError, match="The batch name"):
+        plan_deletion(batches, name)
+
+
 @pytest.mark.parametrize("status", [DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING])
 def test_a_batch_in_progress_is_refused(
     batches: Batches, quiet_dagster: QuietDagster, status: DagsterRunStatus
