@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from bedrock_batch_assets.errors import RequestError
+from bedrock_batch_assets.ingest.sources.parquet_errors import parquet_errors_explained
 from bedrock_batch_assets.ingest.sources.parquet_layout import opened
 from bedrock_batch_assets.records.nested_columns import children, integers, is_nested, resolved
 from bedrock_batch_assets.records.string_columns import valid_values
@@ -53,7 +54,8 @@ def int96_units(
         The units by column.
 
     Raises:
-        RequestError: No unit holds all values of a column. Names column, files and rows.
+        RequestError: No unit holds all values of a column, whose name, files and rows are in the message; or a file is
+            damaged.
     """
     found: dict[str, _Found] = {}
     left = max_rows
@@ -63,7 +65,9 @@ def int96_units(
         for column in layout.int96_columns:
             found.setdefault(column, _Found())
         if layout.int96_columns:
-            _look(layout, open_file, left, found)
+            file = open_file(layout.name)
+            with parquet_errors_explained(layout.name, file):
+                _look(layout, open_file, left, found)
         if left is not None:
             left -= layout.row_count
     units = {column: _unit(column, places) for column, places in found.items()}

@@ -32,7 +32,7 @@ class DamagedColumnError(RequestError):
 
 @contextmanager
 def parquet_errors_explained(name: str, file: BinaryIO) -> Iterator[None]:
-    """Turn Arrow's errors about the footer of a file into a RequestError that names the file and says what to do.
+    """Turn Arrow's errors about a file into a RequestError that names the file and says what to do.
 
     Errors of the network pass as they are.
 
@@ -72,7 +72,7 @@ def _footer_message(name: str, file: BinaryIO, error: BaseException) -> str:
     if tail == _ENCRYPTED_MAGIC:
         return f"{name} is an encrypted Parquet file: write it without encryption; S3 encrypts what it stores."
     if head.startswith(_MAGIC) and tail == _MAGIC:
-        return f"{name} has a damaged Parquet footer ({first_line(error)}): write it again."
+        return f"{name} is damaged, in its Parquet footer or in a column ({first_line(error)}): write it again."
     if head.startswith(_MAGIC):
         return f"{name} is a Parquet file without its end (of {size:,} bytes): it was cut off; upload it again."
     for magic, advice in _OTHERS:

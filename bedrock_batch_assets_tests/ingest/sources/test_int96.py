@@ -115,3 +115,10 @@ def test_parts_of_both_kinds_are_one_table() -> None:
         assert table.schema.field("at").type == pa.timestamp("us")
         expected = {"a": 0, "b": FAR}
         assert plain_values(table.column("at").combine_chunks()) == [expected[name] for name in names]
+
+
+def test_a_damaged_column_is_named_by_its_file() -> None:
+    """Times are looked at before the rows are read, and what is wrong with the file is told all the same."""
+    data = parquet(pa.table({"at": pa.array(range(5_000), pa.timestamp("ns"))}), use_deprecated_int96_timestamps=True)
+    with pytest.raises(RequestError, match=r"^a is damaged"):
+        read(a=data[:4] + bytes(1_000) + data[1_004:])
