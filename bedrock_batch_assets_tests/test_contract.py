@@ -23,15 +23,17 @@ from botocore.awsrequest import AWSResponse, HeadersDict
 from botocore.credentials import Credentials, ReadOnlyCredentials
 from botocore.exceptions import ClientError
 from dagster import AssetKey, AssetMaterialization
+from sqlalchemy.exc import OperationalError
 
 from bedrock_batch_assets.client import documents
-from bedrock_batch_assets.internals import botocore_internals, dagster_internals
+from bedrock_batch_assets.internals import botocore_internals, dagster_internals, storage_internals
 from bedrock_batch_assets.partitions import chunks
 from bedrock_batch_assets.run_coordinator import BatchRunCoordinator
 
 PROJECT = Path(__file__).resolve().parents[1]
 LIBRARIES = {
     "dagster": "bedrock_batch_assets.internals.dagster_internals",
+    "dagster's storages": "bedrock_batch_assets.internals.storage_internals",
     "botocore": "bedrock_batch_assets.internals.botocore_internals",
     "moto": "bedrock_batch_assets.local_aws.moto_internals",
     "botocore in local AWS": "bedrock_batch_assets.local_aws.botocore_internals",
@@ -71,7 +73,7 @@ ALL_PARTS = [(library, part) for library in LIBRARIES for part in sentences(libr
 def nothing_is_said(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """Fail if a part was missing, and what was asked of it was done without it."""
     with caplog.at_level(logging.WARNING, "bedrock_batch_assets.internals.private_parts"):
-        for module in (dagster_internals, botocore_internals):
+        for module in (dagster_internals, storage_internals, botocore_internals):
             module.PRIVATE_PARTS._said.clear()
         yield
     assert [record.getMessage() for record in caplog.records if "private_parts" in record.name] == []
@@ -258,6 +260,60 @@ def _cursor_values() -> None:
         dagster_internals.write_values(instance, {"one": "1", "two": "2"})
         dagster_internals.write_values(instance, {"two": "3"})
         assert dagster_internals.read_values(instance, {"one", "two", "three"}) == {"one": "1", "two": "3"}
+
+
+@checks("dagster's storages", "storages' methods")
+def _storages_methods() -> None:
+    made: list[str] = []
+
+    def noting(call: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(*arguments: Any, **options: Any) -> Any:
+            made.append(call.__name__)
+            return call(*arguments, **options)
+
+        return noted
+
+    @dg.asset
+    def some(context: dg.AssetExecutionContext) -> None:
+        storage_internals.wrap_storage_calls(context.instance, noting)
+        storage_internals.wrap_storage_calls(context.instance, lambda _: pytest.fail)
+        context.log.info("a line")
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert dg.materialize([some], instance=instance).success
+        lines = [item.user_message for item in instance.all_logs(instance.get_runs()[0].run_id)]
+        assert "a line" in lines
+        # All that Dagster itself writes at a run's end goes through what was wrapped.
+        assert made.count("store_event") >= 5
+        instance.add_run_tags(instance.get_runs()[0].run_id, {"a": "b"})
+        assert {"handle_run_event", "add_run_tags", "get_runs"} <= {*made}
+
+
+@checks("dagster's storages", "step failures")
+def _step_failures() -> None:
+    @dg.asset
+    def failing() -> None:
+        raise RuntimeError("outer") from ZeroDivisionError("inner")
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = dg.materialize([failing], instance=instance, raise_on_error=False)
+        texts = storage_internals.step_errors(instance, result.run_id)
+    assert any(text.startswith("RuntimeError: outer") for text in texts)
+    assert texts[-1].startswith("ZeroDivisionError: inner")
+
+
+@checks("dagster's storages", "errors of storages")
+def _errors_of_storages() -> None:
+    name = storage_internals.STORAGE_ERRORS[0]
+    utils = pytest.importorskip("dagster_postgres.utils", reason="There is no dagster-postgres for this Dagster.")
+    error = getattr(utils, name.rpartition(".")[2])
+    assert f"{error.__module__}.{error.__qualname__}" == name
+
+    def refused() -> None:
+        raise OperationalError("", {}, Exception())
+
+    with pytest.raises(error, match=storage_internals.STORAGE_ERROR_TEXT):
+        utils.retry_pg_connection_fn(refused, retry_limit=0)
 
 
 @checks("dagster", "report_run_failed")
