@@ -13,13 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from bedrock_batch_assets.internals import botocore_internals, dagster_internals
-from bedrock_batch_assets_tests.contract import botocore_checks, dagster_checks, local_aws_checks
+from bedrock_batch_assets.internals import botocore_internals, dagster_internals, storage_internals
+from bedrock_batch_assets_tests.contract import botocore_checks, dagster_checks, local_aws_checks, storage_checks
 from bedrock_batch_assets_tests.contract.registry import CHECKS
 
 PROJECT = Path(__file__).resolve().parents[1]
 LIBRARIES = {
     "dagster": "bedrock_batch_assets.internals.dagster_parts",
+    "dagster's storages": "bedrock_batch_assets.internals.storage_internals",
     "botocore": "bedrock_batch_assets.internals.botocore_internals",
     "moto": "bedrock_batch_assets.local_aws.moto_internals",
     "botocore in local AWS": "bedrock_batch_assets.local_aws.botocore_internals",
@@ -40,7 +41,7 @@ def sentences(library: str) -> Mapping[str, str]:
 
 
 # The checks of each library are in a module of their own, which is imported for them.
-CHECK_MODULES = (dagster_checks, botocore_checks, local_aws_checks)
+CHECK_MODULES = (dagster_checks, storage_checks, botocore_checks, local_aws_checks)
 ALL_PARTS = [(library, part) for library in LIBRARIES for part in sentences(library)]
 
 
@@ -48,7 +49,7 @@ ALL_PARTS = [(library, part) for library in LIBRARIES for part in sentences(libr
 def nothing_is_said(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """Fail if a part was missing, and what was asked of it was done without it."""
     with caplog.at_level(logging.WARNING, "bedrock_batch_assets.internals.private_parts"):
-        for module in (dagster_internals, botocore_internals):
+        for module in (dagster_internals, storage_internals, botocore_internals):
             module.PRIVATE_PARTS._said.clear()
         yield
     assert [record.getMessage() for record in caplog.records if "private_parts" in record.name] == []

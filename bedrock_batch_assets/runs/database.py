@@ -8,7 +8,6 @@ Sensors have no time to wait. They end their tick and look again in the next one
 """
 
 import functools
-import inspect
 import logging
 import re
 import sys
@@ -17,11 +16,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from bedrock_batch_assets.internals.storage_internals import (
+    STORAGE_ERROR_TEXT,
+    STORAGE_ERRORS,
+    step_errors,
+    wrap_storage_calls,
+)
 from bedrock_batch_assets.jobs.clock import Clock
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
-    from dagster_shared.error import SerializableErrorInfo
 
 # After that a run gives up and its process ends. When the database is back, a sensor finds that and starts it again.
 LONGEST_OUTAGE_SECONDS = 3600.0
@@ -41,8 +45,6 @@ _SQLITE_TEXTS = (
 )
 # A former primary, during a failover (PostgreSQL Documentation, appendix A: read_only_sql_transaction).
 _READ_ONLY = "25006"
-# What dagster-postgres and dagster-mysql raise after their own tries; they derive from Exception alone.
-_OF_DAGSTER = ("dagster_postgres.utils.DagsterPostgresException", "dagster_mysql.utils.DagsterMySQLException")
 # Of SQLAlchemy and of the drivers, which all have them (PEP 249).
 _LOST_CONNECTION = frozenset({"OperationalError", "InterfaceError", "DisconnectionError"})
 # Classes of psycopg for states that pass (the same appendix), where an error is known by its text alone.
@@ -61,9 +63,6 @@ _PASSING_POSTGRES = frozenset(
 )
 _NAMED_ERROR = re.compile(r"(?:sqlalchemy\.exc\.\w+: )?\(?(?P<library>\w+)(?:\.\w+)*\.(?P<kind>\w+)[):]")
 _LIBRARIES = frozenset({"sqlalchemy", "psycopg2", "psycopg", "sqlite3", "pymysql", "mysql", "MySQLdb"})
-# Setting up and closing: nobody waits for these.
-_NOT_REPEATED = frozenset({"dispose", "watch", "end_watch", "optimize_for_webserver", "upgrade", "wipe"})
-
 _log = logging.getLogger(__name__)
 _state = threading.local()
 # Whether runs failed in an outage, by id: asked every few seconds, for a day.
@@ -86,7 +85,7 @@ def is_outage_text(text: str) -> bool:
     Args:
         text: As Dagster or SQLAlchemy write it: `sqlalchemy.exc.OperationalError: (psycopg2.errors.AdminShutdown) …`.
     """
-    if text.startswith(_OF_DAGSTER) or text.startswith("too many retries for DB connection"):
+    if text.startswith(STORAGE_ERRORS) or text.startswith(STORAGE_ERROR_TEXT):
         return True
     found = _NAMED_ERROR.match(text)
     if found is None or found["library"] not in _LIBRARIES:
@@ -133,25 +132,15 @@ def outlast_outages(instance: "DagsterInstance", clock: Clock | None = None) -> 
 
     Meant for processes of runs. There Dagster itself uses the same instance: it writes the events of all steps to come.
     """
-    for storage in (instance.run_storage, instance.event_log_storage):
-        if "_outlasts_outages" in vars(storage):
-            continue
-        for name in _operations(type(storage)):
-            setattr(storage, name, _outlasting(getattr(storage, name), clock))
-        vars(storage)["_outlasts_outages"] = True
+    wrap_storage_calls(instance, lambda call: _outlasting(call, clock))
 
 
 def failed_in_outage(instance: "DagsterInstance", run_id: str) -> bool:
     """Whether a step of the run failed because the database was away. One query for each run, the first time only."""
-    from dagster import DagsterEventType
-
     known = _failures.get(run_id)
     if known is None:
-        entries = instance.all_logs(run_id, of_type=DagsterEventType.STEP_FAILURE)
-        events = [entry.dagster_event for entry in entries if entry.dagster_event is not None]
-        known = any(_is_serialized_outage(event.step_failure_data.error) for event in events)
-        # A run's failure does not change.
-        _failures[run_id] = known
+        # What a run failed of does not change.
+        known = _failures[run_id] = any(map(is_outage_text, step_errors(instance, run_id)))
     return known
 
 
@@ -182,28 +171,9 @@ def _is_read_only(error: object) -> bool:
     return _READ_ONLY in (getattr(error, "pgcode", None), getattr(error, "sqlstate", None))
 
 
-def _is_serialized_outage(error: "SerializableErrorInfo | None") -> bool:
-    while error is not None:
-        if is_outage_text(error.message):
-            return True
-        error = error.cause
-    return False
-
-
-def _operations(storage: type) -> list[str]:
-    """The methods that read or write: all public ones."""
-    return [
-        name
-        for name in dir(storage)
-        if not name.startswith("_")
-        and name not in _NOT_REPEATED
-        and inspect.isfunction(inspect.getattr_static(storage, name))
-    ]
-
-
 def _is_outage(error: BaseException) -> bool:
     kinds = type(error).__mro__
-    if any(f"{kind.__module__}.{kind.__qualname__}" in _OF_DAGSTER for kind in kinds):
+    if any(f"{kind.__module__}.{kind.__qualname__}" in STORAGE_ERRORS for kind in kinds):
         return True
     if isinstance(error, OSError):
         return False

@@ -109,26 +109,30 @@ def last_beats(instance: "DagsterInstance", run_ids: Sequence[str]) -> dict[str,
     return found
 
 
-def dead_runs(instance: "DagsterInstance", run_ids: Sequence[str], now: float) -> set[str]:
+def dead_runs(instance: "DagsterInstance", longest_silence: Mapping[str, float], now: float) -> set[str]:
     """Those of the runs whose process is gone, as far as can be told from here.
 
     A process is looked up if that can be done from here. For all others, and for runs that have left no beat yet, the
-    beat must have stayed the same for five minutes in which this function was called again and again: it goes by what
-    it has seen, and not by what clocks say. So a database that was away, a sensor that was off, and clocks that were
-    set or disagree end no run.
+    beat must have stayed the same for minutes in which this function was called again and again: it goes by what it
+    has seen, and not by what clocks say. So a database that was away, a sensor that was off, and clocks that were set
+    or disagree end no run.
 
     Args:
         instance: Has the beats, and keeps what was seen.
-        run_ids: Runs that are said to be running.
+        longest_silence: By run id, the seconds for which its beat may stay the same.
         now: Seconds since the epoch.
     """
-    beats = last_beats(instance, run_ids)
-    lives = {run_id: is_alive(beats[run_id]) if run_id in beats else None for run_id in run_ids}
+    beats = last_beats(instance, list(longest_silence))
+    lives = {run_id: is_alive(beats[run_id]) if run_id in beats else None for run_id in longest_silence}
     unknown = {
         run_id: beats[run_id].at if run_id in beats else _NO_BEAT for run_id, alive in lives.items() if alive is None
     }
-    silent = _silent_runs(instance, unknown, now) if unknown else set()
-    return {run_id for run_id, alive in lives.items() if alive is False} | silent
+    silence = _silence(instance, unknown, now) if unknown else {}
+    return {
+        run_id
+        for run_id, alive in lives.items()
+        if alive is False or (alive is None and silence[run_id] >= longest_silence[run_id])
+    }
 
 
 def is_alive(beat: Beat) -> bool | None:
@@ -143,7 +147,8 @@ def beat_key(run_id: str) -> str:
     return f"bedrock_batch_heartbeat/{run_id}"
 
 
-def _silent_runs(instance: "DagsterInstance", beats: Mapping[str, float], now: float) -> set[str]:
+def _silence(instance: "DagsterInstance", beats: Mapping[str, float], now: float) -> dict[str, float]:
+    """For how many seconds each of the beats has been seen to stay the same, this look included."""
     watch = _last_watch(instance) or _Watch(now, {})
     passed = min(max(0.0, now - watch.looked_at), LONGEST_GAP_SECONDS)
     seen: dict[str, tuple[float, float]] = {}
@@ -152,7 +157,7 @@ def _silent_runs(instance: "DagsterInstance", beats: Mapping[str, float], now: f
         seen[run_id] = (at, seconds + passed if before == at else 0.0)
     text = msgspec.json.encode(_Watch(now, seen)).decode()
     dagster_internals.write_values(instance, {_WATCH_KEY: text})
-    return {run_id for run_id, (_, seconds) in seen.items() if seconds >= DEAD_AFTER_SECONDS}
+    return {run_id: seconds for run_id, (_, seconds) in seen.items()}
 
 
 def _last_watch(instance: "DagsterInstance") -> _Watch | None:

@@ -20,7 +20,7 @@ from bedrock_batch_assets.jobs.naming import JobName
 from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
 from bedrock_batch_assets.jobs.state import JobState
 from bedrock_batch_assets.partitions import chunks
-from bedrock_batch_assets.runs.heartbeat import dead_runs
+from bedrock_batch_assets.runs.heartbeat import DEAD_AFTER_SECONDS, dead_runs
 from bedrock_batch_assets.runs.identity import RunIdentity, identify
 from bedrock_batch_assets.runs.statuses import not_finished_statuses
 from bedrock_batch_assets.runs.terminations import EndedBy, ended_by, is_superseded
@@ -28,16 +28,22 @@ from bedrock_batch_assets.tags import BATCH_TAG, JOB_TAG
 
 # For so long after a run was cancelled its job is looked after. Stopping takes the service minutes.
 CANCELED_LOOKBACK = timedelta(hours=1)
-_HELD = [DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
+_HELD = (DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING)
+# Dagster's run monitoring ends these after minutes. If it is off nobody else does; a launcher may need long for a
+# machine.
+_NOT_STARTED = (DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTING)
+NOT_STARTED_SECONDS = 1800.0
 _CANCELED_MESSAGE = "The run's process was gone before it could end by itself."
 _FAILED_MESSAGE = "The run's process is gone. A retry takes over where it stopped."
+_NOT_STARTED_MESSAGE = "The run has not started for half an hour, and run monitoring, which would end it, is off."
 
 
 def end_dead_runs(instance: dg.DagsterInstance, now: float) -> list[dg.DagsterRun]:
     """End the runs of batches whose process is gone, and return them.
 
     One that was running fails, and Dagster's run retries start it again: it attaches to its job. One that was being
-    cancelled is cancelled. Either way its place in the queue is free.
+    cancelled is cancelled. Either way its place in the queue is free. If run monitoring is off, runs that never start
+    are ended as well.
 
     Args:
         instance: The Dagster instance.
@@ -47,16 +53,22 @@ def end_dead_runs(instance: dg.DagsterInstance, now: float) -> list[dg.DagsterRu
         # Without heartbeats a run that waits looks like a dead one.
         return []
     ended: list[dg.DagsterRun] = []
-    held = instance.get_run_records(filters=dg.RunsFilter(statuses=_HELD))
-    ours = [record for record in held if identify(instance, record.dagster_run) is not None]
-    dead = dead_runs(instance, [record.dagster_run.run_id for record in ours], now)
-    for run in (record.dagster_run for record in ours if record.dagster_run.run_id in dead):
-        # It may have ended by itself since it was listed; now that its process is gone, what it wrote is its last word.
+    statuses = _HELD if instance.run_monitoring_enabled else _HELD + _NOT_STARTED
+    held = [record.dagster_run for record in instance.get_run_records(filters=dg.RunsFilter(statuses=statuses))]
+    ours = [run for run in held if identify(instance, run) is not None]
+    longest_silence = {
+        run.run_id: NOT_STARTED_SECONDS if run.status in _NOT_STARTED else DEAD_AFTER_SECONDS for run in ours
+    }
+    dead = dead_runs(instance, longest_silence, now)
+    for run in (run for run in ours if run.run_id in dead):
+        # It may have gone on or ended by itself since it was listed. If its process is gone, what it wrote is its last
+        # word.
         latest = instance.get_run_by_id(run.run_id)
-        if latest is None or latest.status not in _HELD:
+        if latest is None or (latest.status not in _HELD and latest.status is not run.status):
             continue
         is_canceled = latest.status is DagsterRunStatus.CANCELING
-        message = _CANCELED_MESSAGE if is_canceled else _FAILED_MESSAGE
+        failed = _NOT_STARTED_MESSAGE if latest.status in _NOT_STARTED else _FAILED_MESSAGE
+        message = _CANCELED_MESSAGE if is_canceled else failed
         if end_run(instance, run, message, canceled=is_canceled):
             ended.append(run)
     return ended

@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError, FlexibleCh
 from bedrock_batch_assets.assets.reporting import MAX_STEP_RETRIES, asset_run
 from bedrock_batch_assets.errors import BatchError
 from bedrock_batch_assets.runs.heartbeat import last_beat
+from bedrock_batch_assets.tags import BATCH_TAG
 
 
 @pytest.fixture
@@ -18,7 +19,7 @@ def context() -> Any:
     with dg.DagsterInstance.ephemeral() as instance:
         yield SimpleNamespace(
             instance=instance,
-            run=SimpleNamespace(run_id="one"),
+            run=SimpleNamespace(run_id="one", tags={BATCH_TAG: "demo"}),
             partition_keys=["demo-00000"],
             log=SimpleNamespace(warning=lambda _: None),
             retry_number=0,

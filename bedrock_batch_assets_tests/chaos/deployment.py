@@ -69,7 +69,7 @@ class Deployment:
         self._home.mkdir(parents=True)
         changes: dict[str, Any] = {"run_monitoring": {"start_timeout_seconds": 60, "cancel_timeout_seconds": 60}}
         if self._postgres is not None:
-            changes["storage"] = {"sqlite": None, **self._postgres.storage_settings}
+            changes["storage"] = {"custom": None, **self._postgres.storage_settings}
         settings = local_platform.instance_settings(self._home, changes)
         (self._home / "dagster.yaml").write_text(yaml.safe_dump(settings))
         module = {"module_name": local_platform.DEFINITIONS_MODULE, "location_name": "bedrock_batch_assets"}

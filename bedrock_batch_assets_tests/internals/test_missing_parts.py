@@ -17,7 +17,7 @@ from dagster import AssetKey, AssetMaterialization, DagsterRunStatus
 from bedrock_batch_assets.errors import ConfigurationError
 from bedrock_batch_assets.internals import botocore_internals, dagster_internals
 from bedrock_batch_assets.partitions import chunks
-from bedrock_batch_assets.runs.heartbeat import Beat, beat_key, beating
+from bedrock_batch_assets.runs.heartbeat import beat_key, beating, this_process
 from bedrock_batch_assets.runs.job_notices import has_finished_notice, post_finished_notices
 from bedrock_batch_assets.runs.terminations import is_terminated_by_person
 from bedrock_batch_assets.sensors.orphans import end_dead_runs
@@ -187,7 +187,8 @@ def test_a_dead_run_that_cannot_be_ended_is_left(
 ) -> None:
     """The sensor goes on, and does not say that it has ended the run."""
     run = started_run(instance)
-    beat = msgspec.json.encode(Beat(host="another host", pid=1, started="1", at=0.0)).decode()
+    # A number that no process has.
+    beat = msgspec.json.encode(msgspec.structs.replace(this_process(0.0), pid=2**22 + 1)).decode()
     dagster_internals.write_values(instance, {beat_key(run.run_id): beat})
     other: Any = Lacking(instance, "report_run_failed", "report_run_canceled")
     assert end_dead_runs(other, time.time()) == []

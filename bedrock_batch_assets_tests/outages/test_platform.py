@@ -45,7 +45,7 @@ def outcome(postgres_server: Postgres, tmp_path_factory: pytest.TempPathFactory)
 
     They end during the outage, which is when a run has most to write.
     """
-    storage = {"sqlite": None, **postgres_server.storage_settings}
+    storage = {"custom": None, **postgres_server.storage_settings}
     steps = {"Submitted": 0.1, "Validating": 0.1, "Scheduled": 0.1, "InProgress": UNTIL_CHANGED}
     environment = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(tmp_path_factory.mktemp("bytecode"))}
     with LocalPlatform(

@@ -30,6 +30,7 @@ from bedrock_batch_assets.sensors.orphans import end_dead_runs
 from bedrock_batch_assets_tests.local_aws_fixture import wait_until
 
 TICK_SECONDS = 10
+ONE_RUN = {"run": DEAD_AFTER_SECONDS}
 ELSEWHERE = Beat(host="elsewhere", pid=1, started="1", at=0.0, boot="another", pid_namespace="pid:[1]")
 
 
@@ -77,7 +78,7 @@ def ticks(instance: dg.DagsterInstance, *, start: float, seconds: float, runs: S
     """What is dead after looks every ten seconds, the last one included."""
     dead: set[str] = set()
     for second in range(0, int(seconds) + 1, TICK_SECONDS):
-        dead |= dead_runs(instance, runs, start + second)
+        dead |= dead_runs(instance, dict.fromkeys(runs, DEAD_AFTER_SECONDS), start + second)
     return dead
 
 
@@ -141,7 +142,7 @@ def test_a_process_elsewhere_is_dead_when_its_beat_has_not_changed_for_five_minu
     assert ticks(instance, start=1000.0, seconds=DEAD_AFTER_SECONDS - TICK_SECONDS) == set()
     leave(instance, "run", msgspec.structs.replace(ELSEWHERE, at=60.0))
     assert ticks(instance, start=1300.0, seconds=DEAD_AFTER_SECONDS - TICK_SECONDS) == set()
-    assert dead_runs(instance, ["run"], 1600.0) == {"run"}
+    assert dead_runs(instance, ONE_RUN, 1600.0) == {"run"}
 
 
 @pytest.mark.parametrize("jump", [3600.0, -3600.0, 900.0], ids=["forward", "back", "outage"])
@@ -157,7 +158,7 @@ def test_a_database_that_comes_and_goes_ends_no_run(instance: dg.DagsterInstance
     """If the sensor meets the database now and then, and the run does not, that is no sign for a quarter of an hour."""
     leave(instance, "run", ELSEWHERE)
     looks = [number * 110.0 for number in range(9)]
-    assert [dead_runs(instance, ["run"], look) for look in looks] == [set()] * 9
+    assert [dead_runs(instance, ONE_RUN, look) for look in looks] == [set()] * 9
 
 
 def test_a_clock_that_is_wrong_elsewhere_ends_no_run(instance: dg.DagsterInstance) -> None:
@@ -201,7 +202,7 @@ def test_only_dead_runs_are_dead(
             due = second + 17
         if second % TICK_SECONDS == 0 and second not in away and second not in unwatched:
             clock = second + sum(jump for at, jump in jumps if at <= second)
-            dead |= dead_runs(instance, ["live", "dead"], 1_000_000.0 + clock)
+            dead |= dead_runs(instance, {"live": DEAD_AFTER_SECONDS, "dead": DEAD_AFTER_SECONDS}, 1_000_000.0 + clock)
             assert "live" not in dead
             assert second > ends_at or "dead" not in dead
     assert dead == {"dead"}
@@ -258,7 +259,7 @@ def test_a_process_of_another_pid_namespace(instance: dg.DagsterInstance, option
         assert beat.pid == 1
         assert sees_itself is (True if options else None)
         leave(instance, "run", beat)
-        assert dead_runs(instance, ["run"], 1000.0) == set()
+        assert dead_runs(instance, ONE_RUN, 1000.0) == set()
         assert ticks(instance, start=1000.0, seconds=DEAD_AFTER_SECONDS) == {"run"}
         worker.communicate()
 

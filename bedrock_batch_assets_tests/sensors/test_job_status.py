@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -15,6 +16,7 @@ from bedrock_batch_assets.jobs.naming import JobName, content_digest
 from bedrock_batch_assets.jobs.state import JobState
 from bedrock_batch_assets.runs import heartbeat
 from bedrock_batch_assets.runs.heartbeat import beating, this_process
+from bedrock_batch_assets.sensors import orphans
 from bedrock_batch_assets.sensors.job_status import job_status_sensor, sweep
 from bedrock_batch_assets.sensors.orphans import end_dead_runs
 from bedrock_batch_assets_tests.local_aws_fixture import LocalAws, wait_until
@@ -195,6 +197,24 @@ def test_a_run_has_some_minutes_until_its_first_beat(bench: Bench) -> None:
     for second in range(0, 300, 10):
         assert end_dead_runs(bench.instance, 1000.0 + second) == []
     assert [ended.run_id for ended in end_dead_runs(bench.instance, 1300.0)] == [run.run_id]
+
+
+@pytest.mark.parametrize("status", [DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTING])
+def test_runs_that_never_start_are_ended_if_nobody_else_does(tmp_path: Path, status: DagsterRunStatus) -> None:
+    """A run whose launch was cut short holds its chunk; without Dagster's run monitoring the sensor ends it in time."""
+    for number, monitored in enumerate((True, False)):
+        home = tmp_path / str(number)
+        home.mkdir()
+        settings = {"run_monitoring": {"enabled": monitored}}
+        with dg.DagsterInstance.local_temp(str(home), overrides=settings) as instance:
+            run = dg.DagsterRun(job_name="__ASSET_JOB", status=status, tags=chunk_tags(0, "a"))
+            instance.run_storage.add_run(run)
+            ended: list[str] = []
+            # A look counts for half a minute at most; with run monitoring such a run is not looked at.
+            for second in range(0, 90 if monitored else int(orphans.NOT_STARTED_SECONDS) + 30, 30):
+                ended += [found.run_id for found in end_dead_runs(instance, 1000.0 + second)]
+                assert second >= orphans.NOT_STARTED_SECONDS or not ended
+            assert ended == ([] if monitored else [run.run_id])
 
 
 def test_runs_of_others_are_left_alone(bench: Bench) -> None:
