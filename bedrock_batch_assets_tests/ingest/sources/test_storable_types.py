@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from decimal import Decimal
 
 import pyarrow as pa
 import pytest
@@ -66,12 +67,36 @@ WORDS = ["a", None, "b", "a"]
             pa.array([[[1], [2]], None], Pixels().storage_type),
         ),
         (pa.array([1, None], pa.timestamp("s", "UTC")), pa.array([1_000, None], pa.timestamp("ms", "UTC"))),
+        (pa.RunEndEncodedArray.from_arrays([1, 3], pa.array(["a", None])), pa.array(["a", None, None])),
+        (pa.array([[1], None, [2, 3]], pa.list_view(pa.int8())), pa.array([[1], None, [2, 3]], pa.list_(pa.int8()))),
+        (pa.array([["a"], None], pa.list_(pa.string_view())), pa.array([["a"], None], pa.list_(pa.large_string()))),
+        (pa.array([[], None], pa.list_(pa.int8(), 0)), pa.array([[], None], pa.list_(pa.int8()))),
+        (pa.array([Decimal(100)], pa.decimal128(5, -2)), pa.array([Decimal(100)], pa.decimal128(7, 0))),
+        (pa.array([86_400_000, None], pa.date64()), pa.array([1, None], pa.date32())),
     ],
 )
 def test_other_types_become_their_values(values: pa.Array, expected: pa.Array) -> None:
     """Dictionaries and foreign extension types are unpacked, at any depth, and no value changes."""
     found = stored(pa.table({"a": values}))
     assert found.column("a").combine_chunks().equals(expected)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [pa.array([0, 86_400_005], pa.int64()).view(pa.date64()), pa.array([0, 2**62], pa.timestamp("s"))],
+    ids=lambda values: str(values.type),
+)
+def test_a_value_that_would_change_is_refused(values: pa.Array) -> None:
+    """Arrow cuts the first in silence. The message names column and row."""
+    with pytest.raises(RequestError, match=r"column 'a' of type .*, row 2 \(counted from 1\), cannot be stored as"):
+        stored(pa.table({"a": values}))
+
+
+@pytest.mark.parametrize("kind", [pa.binary(0), pa.month_day_nano_interval(), pa.struct([])], ids=str)
+def test_other_types_that_parquet_cannot_hold_are_refused(kind: pa.DataType) -> None:
+    """Arrow has an error of its own for each."""
+    with pytest.raises(RequestError, match=r"column 'a' has the type .*which Parquet cannot store"):
+        stored(pa.table({"a": pa.nulls(1, kind)}))
 
 
 def test_what_parquet_cannot_hold_is_refused() -> None:
