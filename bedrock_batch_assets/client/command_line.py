@@ -176,7 +176,14 @@ def status(ctx: click.Context, batch: str | None, as_json: bool) -> None:
 
 
 def _warn_of_instance(batches: "Batches") -> None:
-    for problem in batches.webserver.instance_problems():
+    from bedrock_batch_assets.client.webserver import DagsterRefusedError, UnreachableError
+
+    try:
+        problems = batches.webserver.instance_problems()
+    except (UnreachableError, DagsterRefusedError):
+        # The command itself says what it cannot reach.
+        return
+    for problem in problems:
         click.echo(f"Warning: {problem}", err=True)
 
 
