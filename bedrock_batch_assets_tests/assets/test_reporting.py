@@ -18,7 +18,7 @@ def context() -> Any:
     with dg.DagsterInstance.ephemeral() as instance:
         yield SimpleNamespace(
             instance=instance,
-            run=SimpleNamespace(run_id="one"),
+            run=SimpleNamespace(run_id="one", tags={}),
             partition_keys=["demo-00000"],
             log=SimpleNamespace(warning=lambda _: None),
             retry_number=0,
