@@ -10,7 +10,7 @@ from bedrock_batch_assets.aws.error_kinds import is_passing
 from bedrock_batch_assets.aws.renewal import waiting_for_renewal
 from bedrock_batch_assets.errors import BatchError
 from bedrock_batch_assets.runs.database import is_outage
-from bedrock_batch_assets.runs.heartbeat import beating
+from bedrock_batch_assets.runs.heartbeat import beating, keep_beating
 from bedrock_batch_assets.runs.identity import tag_run
 
 if TYPE_CHECKING:
@@ -21,8 +21,7 @@ PREVIEW_CELL_CHARACTERS = 300
 PREVIEW_ROWS = 5
 
 # An outage of S3 or Bedrock that boto3's own tries (half a minute) do not outlast: the step is tried again after 5 s,
-# then 10 s and so on up to 2 minutes, for 17 minutes in all. Beats are written while an asset's body runs alone, so
-# a wait stays well below the time after which a run on another host counts as dead.
+# then 10 s and so on up to 2 minutes, for 17 minutes in all.
 MAX_STEP_RETRIES = 12
 _FIRST_RETRY_SECONDS = 5.0
 _LONGEST_RETRY_SECONDS = 120.0
@@ -56,6 +55,7 @@ def asset_run(context: dg.AssetExecutionContext, *, is_started_by_person: bool =
             seconds = min(_LONGEST_RETRY_SECONDS, _FIRST_RETRY_SECONDS * 2**context.retry_number)
             who = "Dagster's database" if is_of_database else "AWS"
             context.log.warning(f"{who} does not answer as it should, trying again in {seconds:g} s: {error}")
+            keep_beating(context.instance, context.run.run_id, seconds)
             raise dg.RetryRequested(max_retries=MAX_STEP_RETRIES, seconds_to_wait=seconds) from error
         if is_for_people:
             raise dg.Failure(description=str(error), allow_retries=False) from None

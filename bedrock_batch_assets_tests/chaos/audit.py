@@ -12,9 +12,22 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC
 from typing import Any
 
+import dagster as dg
+from dagster import DagsterRunStatus
+from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
+from dagster._core.storage.tags import RUN_KEY_TAG
+
+from bedrock_batch_assets.internals.dagster_internals import (
+    BACKFILL_ID_TAG,
+    RETRY_NUMBER_TAG,
+    RUN_FAILURE_REASON_TAG,
+    STEP_FAILURE,
+)
 from bedrock_batch_assets.local_aws.ledger import canonical
+from bedrock_batch_assets.tags import INPUT_EVENT_TAG, TABLE_OF_TAG
 from bedrock_batch_assets_tests.chaos.report import Account
 from bedrock_batch_assets_tests.local_aws_fixture import LocalAws
 
@@ -177,3 +190,59 @@ def _status_problem(books: _Books, row: dict[str, Any], record: str, text: str, 
         account.unknown.append(record)
         return None
     return "it was answered on demand" if paid_on_demand else None
+
+
+def unasked_work(records: Sequence[dg.RunRecord], backfills: Sequence[PartitionBackfill], own: set[str]) -> list[str]:
+    """What the sensors started of one batch although nobody asked for it.
+
+    A materialization of the input asks for one backfill; another one may follow where Dagster gave the last one up. A
+    run that died asks for one run in its place, unless its backfill was cancelled before that. The newest parts ask for
+    one run of the table; another one may follow one that failed.
+
+    Args:
+        records: All runs of the batch.
+        backfills: All backfills of the batch.
+        own: Ids of the backfills that a person started.
+    """
+    found: list[str] = []
+    by_event: dict[str, list[PartitionBackfill]] = {}
+    for backfill in backfills:
+        if INPUT_EVENT_TAG in backfill.tags and backfill.backfill_id not in own:
+            by_event.setdefault(backfill.tags[INPUT_EVENT_TAG], []).append(backfill)
+    for event, made in by_event.items():
+        given_up = sum(backfill.status is BulkActionStatus.FAILED for backfill in made)
+        found += [f"{len(made)} backfills for the input's event {event}"] * (len(made) - 1 - given_up > 0)
+    runs = {record.dagster_run.run_id: record for record in records}
+    ended = {backfill.backfill_id: backfill for backfill in backfills}
+    by_key: dict[str, list[dg.RunRecord]] = {}
+    by_table: dict[str, list[dg.RunRecord]] = {}
+    for record in records:
+        tags = record.dagster_run.tags
+        # Dagster's retries have the tags of the run that they retry.
+        if RUN_KEY_TAG in tags and RETRY_NUMBER_TAG not in tags:
+            by_key.setdefault(tags[RUN_KEY_TAG], []).append(record)
+            if TABLE_OF_TAG in tags:
+                by_table.setdefault(tags[TABLE_OF_TAG], []).append(record)
+    for key, asked in by_key.items():
+        found += [f"{len(asked)} runs for the key {key}"] * (len(asked) > 1)
+        dead = runs.get(key.removeprefix("again:"))
+        if dead is not None:
+            found += [
+                f"run {record.dagster_run.run_id}: {why}" for record in asked if (why := _unwanted(record, dead, ended))
+            ]
+    for parts, asked in by_table.items():
+        failed = sum(record.dagster_run.status is DagsterRunStatus.FAILURE for record in asked)
+        found += [f"{len(asked)} tables of {parts}, of which {failed} failed"] * (len(asked) - 1 - failed > 0)
+    return found
+
+
+def _unwanted(record: dg.RunRecord, dead: dg.RunRecord, backfills: dict[str, PartitionBackfill]) -> str:
+    """Why a run in a dead one's place was not wanted; empty if it was."""
+    if dead.dagster_run.tags.get(RUN_FAILURE_REASON_TAG) == STEP_FAILURE:
+        return "in the place of one whose step failed"
+    backfill = backfills.get(dead.dagster_run.tags.get(BACKFILL_ID_TAG, ""))
+    if backfill is None or backfill.status is not BulkActionStatus.CANCELED:
+        return ""
+    made_at = record.create_timestamp.replace(tzinfo=UTC).timestamp()
+    is_later = backfill.backfill_end_timestamp is not None and made_at > backfill.backfill_end_timestamp
+    return "in the place of one whose backfill was cancelled" if is_later else ""

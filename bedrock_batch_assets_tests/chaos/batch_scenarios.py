@@ -15,7 +15,7 @@ from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, BACKFILL_ID_TAG, R
 from bedrock_batch_assets.client.webserver import DagsterRefusedError, UnreachableError
 from bedrock_batch_assets.runs.event_log import latest_storage_id
 from bedrock_batch_assets.tags import BATCH_TAG, JOB_ARN_TAG, PARTITION_TAG
-from bedrock_batch_assets_tests.chaos.audit import audit, csv_of, source_rows
+from bedrock_batch_assets_tests.chaos.audit import audit, csv_of, source_rows, unasked_work
 from bedrock_batch_assets_tests.chaos.deployment import CODE_SERVER, DAEMON, WEBSERVER, Deployment
 from bedrock_batch_assets_tests.chaos.report import Report
 from bedrock_batch_assets_tests.chaos.schedules import HAIKU, NOVA
@@ -51,6 +51,7 @@ class BatchScenario:
     rows: list[tuple[str, str]]
     model_id: str
     own_backfills: list[str] = field(default_factory=list)
+    began_again: list[str] = field(default_factory=list)
     request: dict[str, Any] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
 
@@ -83,6 +84,8 @@ class BatchScenario:
         self.report.account = audit(
             self.deployment.aws, self.deployment.bucket, self.batch, self.rows, has_table=not self.report.stuck
         )
+        unasked = unasked_work(self._records(), self._backfills(), {*self.own_backfills})
+        self.report.account.unasked = self.began_again + unasked
 
     def _play(self) -> Steps:
         deployment = self.deployment
@@ -177,7 +180,7 @@ class BatchScenario:
         """The same, but the process dies before it can stop its job."""
         yield from self._terminate(kill=True)
 
-    def _cancel(self) -> Steps:
+    def _cancel(self, *, forget: bool = False) -> Steps:
         """A person cancels the sensor's backfill, and starts one of all chunks later."""
         yield from self._until(lambda: bool(self._backfills()), "the backfill")
         yield from self._at_some_moment(("queued", "chunk", "job"))
@@ -188,6 +191,12 @@ class BatchScenario:
             lambda: self._backfill_has_ended(backfill) and not self._active(), "the backfill's end", SECONDS_TO_STOP
         )
         yield from self._until(lambda: not self._live_jobs(self._chunks()), "the stop of the jobs", SECONDS_TO_STOP)
+        if forget:
+            # Time enough for the sensors to look, and for a backfill to be made.
+            yield from self._forget()
+            yield from self._wait(20.0)
+            if self._active() or self._live_jobs(self._chunks()):
+                self.began_again.append("runs or jobs of a batch that a person had cancelled")
         yield from self._ask(lambda: self._backfill(self._chunks()))
 
     def _reexecute(self) -> Steps:
@@ -219,6 +228,26 @@ class BatchScenario:
         self._note("the credentials are renewed")
         self.deployment.keys.renew()
 
+    def _cursors(self) -> Steps:
+        """The sensors forget where they were, at several moments; half of the batches are cancelled in between."""
+        is_cancelled = self.random.random() < 0.5
+        if is_cancelled:
+            yield from self._cancel(forget=True)
+            return
+        for _ in range(self.random.randint(2, 4)):
+            yield from self._at_some_moment()
+            yield from self._forget()
+
+    def _forget(self) -> Steps:
+        self._note("the sensors forget where they were")
+        yield from self._ask(self.deployment.lose_cursors)
+
+    def _rename(self) -> Steps:
+        """Dagster starts again, and the code location has another name."""
+        yield from self._at_some_moment()
+        self._note("restart with another location name")
+        self.deployment.rename_location()
+
     # Moments.
 
     def _at_some_moment(self, stages: Sequence[str] = ("input", "queued", "process", "job", "job", "late")) -> Steps:
@@ -236,7 +265,10 @@ class BatchScenario:
         yield from self._pause(2.0 if stage == "late" else 6.0)
 
     def _pause(self, longest: float) -> Steps:
-        until = time.monotonic() + self.random.uniform(0.0, longest)
+        yield from self._wait(self.random.uniform(0.0, longest))
+
+    def _wait(self, seconds: float) -> Steps:
+        until = time.monotonic() + seconds
         while time.monotonic() < until:
             yield
 
@@ -402,6 +434,8 @@ _KINDS: dict[str, Callable[[BatchScenario], Steps]] = {
     "webserver": BatchScenario._webserver,
     "expired credentials": BatchScenario._expired_credentials,
     "database": BatchScenario._database,
+    "cursors": BatchScenario._cursors,
+    "rename": BatchScenario._rename,
 }
 KINDS = (*_KINDS, "two launches")
 

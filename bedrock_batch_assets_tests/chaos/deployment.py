@@ -63,6 +63,7 @@ class Deployment:
         self.aws = LocalAws(aws_url)
         self.ui = Ui(self._url, lambda: None)
         self.kills = 0
+        self._names = 0
 
     def start(self) -> None:
         """Start everything."""
@@ -72,8 +73,7 @@ class Deployment:
             changes["storage"] = {"custom": None, **self._postgres.storage_settings}
         settings = local_platform.instance_settings(self._home, changes)
         (self._home / "dagster.yaml").write_text(yaml.safe_dump(settings))
-        module = {"module_name": local_platform.DEFINITIONS_MODULE, "location_name": "bedrock_batch_assets"}
-        self._workspace.write_text(yaml.safe_dump({"load_from": [{"python_module": module}]}))
+        self._write_workspace("bedrock_batch_assets")
         self._aws_program = local_platform.start_local_aws(
             self.aws.endpoint_url,
             self._directory,
@@ -134,6 +134,19 @@ class Deployment:
         _wait_for(lambda: _has_ended(self._programs[-1]))
         self._start_dagster()
 
+    def lose_cursors(self) -> None:
+        """Forget the cursors of the sensors, as a person does on their pages."""
+        location = self.ui.web.code_location()
+        for sensor in ("batch_progress_sensor", "job_status_sensor"):
+            self.ui.web.query(_CLEAR_CURSOR, {"sensor": {**location.selector, "sensorName": sensor}})
+
+    def rename_location(self) -> None:
+        """Ctrl-C, and start again with another name of the code location, as `dg dev` has in the same folder."""
+        self._names += 1
+        self._write_workspace(f"location_{self._names}")
+        self.interrupt()
+        self.ui = Ui(self._url, lambda: None)
+
     @property
     def database(self) -> str:
         """The kind of its database."""
@@ -179,6 +192,10 @@ class Deployment:
                 if mark in _text_of(pid, "environ"):
                     self._kill(pid, signal.SIGKILL)
 
+    def _write_workspace(self, location: str) -> None:
+        module = {"module_name": local_platform.DEFINITIONS_MODULE, "location_name": location}
+        self._workspace.write_text(yaml.safe_dump({"load_from": [{"python_module": module}]}))
+
     def _start_dagster(self) -> None:
         program = local_platform.start_dagster(
             self._port,
@@ -202,6 +219,13 @@ class Deployment:
                 return
         # Nothing brings it back: somebody restarts Dagster.
         self.interrupt()
+
+
+_CLEAR_CURSOR = """
+mutation ClearCursor($sensor: SensorSelector!) {
+  setSensorCursor(sensorSelector: $sensor, cursor: null) { __typename }
+}
+"""
 
 
 def _command_line(pid: int) -> str:

@@ -15,6 +15,8 @@ class Account:
         rows_lost: Rows of the input that the table lacks.
         rows_doubled: Rows that the table has too often.
         wrong: Anything else: order, columns, a status that the ledger contradicts, an answer that did not arrive.
+        unasked: Runs and backfills of the sensors that nobody asked for: the same work a second time, or after a person
+            cancelled it.
         unknown: Rows whose on-demand answer was lost with its process or connection. Not wrong by itself.
     """
 
@@ -22,6 +24,7 @@ class Account:
     rows_lost: list[str] = field(default_factory=list)
     rows_doubled: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
+    unasked: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
 
 
@@ -51,7 +54,8 @@ class Report:
     def failed(self) -> bool:
         """Whether anything is wrong."""
         account = self.account
-        return bool(self.stuck or account.billed_twice or account.rows_lost or account.rows_doubled or account.wrong)
+        found = (account.billed_twice, account.rows_lost, account.rows_doubled, account.wrong, account.unasked)
+        return bool(self.stuck) or any(found)
 
     def explain(self, suite: str, seeds: Sequence[int]) -> str:
         """What is wrong, for people, and how to see it again, alone or with the scenarios that ran beside it."""
@@ -62,6 +66,7 @@ class Report:
             "rows doubled": account.rows_doubled,
             "stuck": self.stuck,
             "other": account.wrong,
+            "nobody asked for": account.unasked,
         }
         lines = [f"FAILED scenario {self.seed}: {self.description}", *self.log.splitlines()[-60:]]
         for name, items in found.items():
@@ -87,5 +92,6 @@ def figures(suite: str, reports: Sequence[Report], seconds: float) -> str:
         f"rows lost {sum(len(account.rows_lost) for account in accounts)}, "
         f"rows doubled {sum(len(account.rows_doubled) for account in accounts)}, "
         f"stuck {sum(bool(report.stuck) for report in reports)}, "
-        f"other {sum(len(account.wrong) for account in accounts)}"
+        f"other {sum(len(account.wrong) for account in accounts)}, "
+        f"runs nobody asked for {sum(len(account.unasked) for account in accounts)}"
     )

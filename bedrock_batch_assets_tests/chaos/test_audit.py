@@ -2,13 +2,16 @@
 
 import io
 import json
+from collections.abc import Iterator
 from typing import Any
 
+import dagster as dg
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 
-from bedrock_batch_assets_tests.chaos.audit import HEADER, audit, source_rows
+from bedrock_batch_assets_tests.chaos.audit import HEADER, audit, source_rows, unasked_work
 from bedrock_batch_assets_tests.chaos.report import Account
 from bedrock_batch_assets_tests.chaos.schedules import HAIKU
 from bedrock_batch_assets_tests.local_aws_fixture import LocalAws
@@ -131,3 +134,90 @@ def test_nobody_was_paid(books: Books) -> None:
     books.aws.reset()
     books.aws.create_bucket(books.bucket)
     assert "nobody was paid" in books.account().wrong[0]
+
+
+AGAIN = {"dagster/run_key": "again:dead", "bedrock/asked_again": "1"}
+TABLE = {"dagster/run_key": "table", "bedrock/table_of": "1@0.000:7"}
+
+
+class Asked:
+    """Runs and backfills of one batch."""
+
+    def __init__(self, instance: dg.DagsterInstance) -> None:
+        self.instance = instance
+        self.own: set[str] = set()
+
+    def backfill(self, name: str, status: str, event: str = "1@0.000", ended_at: float | None = None) -> None:
+        """A backfill as the sensor asks for it."""
+        backfill: Any = PartitionBackfill(
+            backfill_id=name,
+            status=BulkActionStatus(status),
+            from_failure=False,
+            tags={"bedrock/batch": BATCH, "bedrock/input_event": event},
+            backfill_timestamp=0.0,
+            asset_selection=[],
+            backfill_end_timestamp=ended_at,
+        )
+        self.instance.add_backfill(backfill)
+
+    def run(self, status: str, tags: dict[str, str], run_id: str | None = None) -> None:
+        """A run with these tags."""
+        run = dg.DagsterRun(job_name="__ASSET_JOB", run_id=run_id, status=dg.DagsterRunStatus(status), tags=tags)
+        self.instance.run_storage.add_run(run)
+
+    def unasked(self) -> list[str]:
+        """What the account says."""
+        return unasked_work(self.instance.get_run_records(), self.instance.get_backfills(), self.own)
+
+
+@pytest.fixture
+def asked() -> Iterator[Asked]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield Asked(instance)
+
+
+def test_a_second_backfill_for_one_input_is_unasked(asked: Asked) -> None:
+    """One may follow one that Dagster gave up, or that a person started; another input asks for one of its own."""
+    asked.backfill("first", "FAILED")
+    asked.backfill("second", "CANCELED")
+    asked.backfill("other input", "COMPLETED_SUCCESS", event="9@0.000")
+    asked.backfill("person", "COMPLETED_SUCCESS")
+    asked.own.add("person")
+    assert asked.unasked() == []
+    asked.backfill("third", "COMPLETED_SUCCESS")
+    assert asked.unasked() == ["3 backfills for the input's event 1@0.000"]
+
+
+def test_a_run_in_a_dead_ones_place_is_asked_for_once(asked: Asked) -> None:
+    """Dagster's own retry of it does not count; under another location name the same key makes a second run."""
+    asked.run("FAILURE", {}, "dead")
+    asked.run("FAILURE", AGAIN)
+    asked.run("SUCCESS", {**AGAIN, "dagster/retry_number": "1"})
+    assert asked.unasked() == []
+    asked.run("SUCCESS", AGAIN)
+    assert asked.unasked() == ["2 runs for the key again:dead"]
+
+
+@pytest.mark.parametrize(
+    ("tags", "status", "found"),
+    [
+        ({"dagster/failure_reason": "STEP_FAILURE"}, "COMPLETED_FAILED", "step failed"),
+        ({}, "CANCELED", "backfill was cancelled"),
+        ({}, "COMPLETED_FAILED", ""),
+    ],
+)
+def test_not_every_dead_run_is_to_be_asked_for(asked: Asked, tags: dict[str, str], status: str, found: str) -> None:
+    """A step that failed, and a backfill that was cancelled before, ask for nothing."""
+    asked.backfill("one", status, ended_at=1.0)
+    asked.run("FAILURE", {**tags, "dagster/backfill": "one"}, "dead")
+    asked.run("SUCCESS", AGAIN)
+    assert [found in text for text in asked.unasked()] == ([True] if found else [])
+
+
+def test_a_second_table_of_the_same_parts_is_unasked(asked: Asked) -> None:
+    """One may follow one that failed, and none one that a person terminated."""
+    asked.run("FAILURE", TABLE)
+    asked.run("CANCELED", {**TABLE, "dagster/run_key": "table:again"})
+    assert asked.unasked() == []
+    asked.run("SUCCESS", {**TABLE, "dagster/run_key": "table:and again"})
+    assert asked.unasked() == ["3 tables of 1@0.000:7, of which 1 failed"]

@@ -223,6 +223,27 @@ def test_runs_of_others_are_left_alone(bench: Bench) -> None:
     assert [end_dead_runs(bench.instance, 1000.0 + second) for second in range(0, 400, 100)] == [[]] * 4
 
 
+def test_runs_by_another_door_are_watched_like_any_other(bench: Bench) -> None:
+    """A run without our tags is known by Dagster's partition tag and its assets; one that has neither stops no tick."""
+    arn = make_job(bench)
+    bench.aws.wait_for_status("Completed")
+    run = dg.DagsterRun(
+        job_name="somebodys_job",
+        status=DagsterRunStatus.STARTED,
+        tags={"dagster/partition": "demo-00000", "bedrock/job_arn": arn},
+        asset_selection=frozenset({AssetKey("batch_job_outputs")}),
+    )
+    bench.instance.run_storage.add_run(run)
+    make_run(bench.instance, DagsterRunStatus.STARTED, **{"bedrock/job_arn": "arn:of-nobody"})
+    (event,) = tick(bench).asset_events
+    assert (event.asset_key, event.partition) == (AssetKey("batch_job_outputs"), "demo-00000")
+    beat = msgspec.structs.replace(this_process(0), pid=2**22 + 1)
+    bench.instance.run_storage.set_cursor_values(
+        {f"bedrock_batch_heartbeat/{run.run_id}": msgspec.json.encode(beat).decode()}
+    )
+    assert [ended.run_id for ended in end_dead_runs(bench.instance, time.time())] == [run.run_id]
+
+
 def test_a_cancelled_run_without_a_process_ends_cancelled_and_its_job_is_stopped(bench: Bench) -> None:
     """A person's cancel reaches the job also where the process that would have stopped it is gone."""
     bench.aws.put_settings({"seconds": {"InProgress": 60}})
