@@ -122,3 +122,20 @@ def test_digests_stay_what_they_were() -> None:
     """Another digest would make every chunk of every batch look changed."""
     table = pa.table({name: values for name, values in typed_columns().items() if name != "uuid"})
     assert digest(table) == "e6b19f361cd7eddd"
+
+
+def test_extension_types_below_others_are_digested() -> None:
+    """A list of uuids has the digest of its values, wherever it was cut; another uuid gives another."""
+
+    def column(*numbers: int) -> pa.Array:
+        identifiers = pa.array([bytes([number]) * 16 for number in numbers], pa.binary(16))
+        return pa.ListArray.from_arrays(
+            pa.array(range(len(numbers) + 1), pa.int32()), pa.ExtensionArray.from_storage(pa.uuid(), identifiers)
+        )
+
+    def digest(*pieces: pa.Array) -> str:
+        batches = [pa.RecordBatch.from_arrays([piece], names=["a"]) for piece in pieces]
+        return digest_rows(batches[0].schema, batches)
+
+    assert digest(column(1, 2, 3)) == digest(column(0, 1, 2).slice(1), column(3))
+    assert digest(column(1, 2, 3)) != digest(column(1, 2, 4))

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from bedrock_batch_assets.records.nested_columns import children, is_nested, nested, resolved
-
-_DAY_MILLISECONDS = 86_400_000
 
 
 class InexactError(Exception):
@@ -69,8 +66,6 @@ def _converted(values: pa.Array, target: pa.DataType) -> pa.Array:
     values = resolved(values)
     if is_nested(values.type):
         return _converted_below(values, target)
-    if pa.types.is_date64(values.type):
-        return _days(values).cast(target)
     return values.cast(target)
 
 
@@ -92,12 +87,3 @@ def _converted_below(values: pa.Array, target: pa.DataType) -> pa.Array:
     same_shape = nested(values, below, fields)
     # Left to be changed: the width of a list's offsets, or whether its length is fixed.
     return same_shape if same_shape.type.equals(target) else same_shape.cast(target)
-
-
-def _days(values: pa.Array) -> pa.Array:
-    """Milliseconds of whole days as days: Arrow's own cast cuts the others."""
-    numbers = values.view(pa.int64())
-    days = pc.divide(numbers, _DAY_MILLISECONDS)
-    if not pc.all(pc.equal(pc.multiply(days, _DAY_MILLISECONDS), numbers), min_count=0).as_py():
-        raise pa.ArrowInvalid("a date64 that is not at the beginning of a day")
-    return days.cast(pa.int32()).view(pa.date32())

@@ -87,7 +87,7 @@ def test_other_types_become_their_values(values: pa.Array, expected: pa.Array) -
     ids=lambda values: str(values.type),
 )
 def test_a_value_that_would_change_is_refused(values: pa.Array) -> None:
-    """Arrow cuts the first in silence. The message names column and row."""
+    """Arrow would cut the first in silence while it writes Parquet. The message names column and row."""
     with pytest.raises(RequestError, match=r"column 'a' of type .*, row 2 \(counted from 1\), cannot be stored as"):
         stored(pa.table({"a": values}))
 

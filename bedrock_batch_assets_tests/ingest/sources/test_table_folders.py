@@ -219,6 +219,21 @@ class _MayNotList:
         return paginator
 
 
+class _Recording:
+    """A client that notes which objects are fetched."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self.keys: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def get_object(self, **arguments: Any) -> Any:
+        self.keys.append(arguments["Key"])
+        return self._client.get_object(**arguments)
+
+
 def test_who_may_not_list_the_folders_above_reads_his_own(local_aws: LocalAws, put: Put) -> None:
     """A policy that allows one prefix is enough to read it, as it always was."""
     put({"team/t/a.parquet": topic("rain")})
@@ -276,14 +291,18 @@ def test_a_delta_table_is_read_as_of_its_newest_version(local_aws: LocalAws, put
 
 
 def test_a_delta_table_with_a_checkpoint_needs_no_older_log(local_aws: LocalAws, put: Put, tmp_path: Path) -> None:
-    """What the checkpoint has replaced is not fetched."""
+    """What the checkpoint has replaced is neither fetched nor looked at."""
     for number in range(3):
         deltalake.write_deltalake(tmp_path, pa.table({"topic": [str(number)]}), mode="append")
     deltalake.DeltaTable(tmp_path).create_checkpoint()
     deltalake.write_deltalake(tmp_path, pa.table({"topic": ["3"]}), mode="append")
     (tmp_path / "_delta_log" / f"{0:020d}.json").write_text("not a log")
     upload(put, tmp_path, "t")
-    assert sorted(read(local_aws, "t/").column("topic").to_pylist()) == ["0", "1", "2", "3"]
+    client = _Recording(local_aws.client("s3"))
+    assert sorted(read(local_aws, "t/", client).column("topic").to_pylist()) == ["0", "1", "2", "3"]
+    log = {key.rpartition("/")[2] for key in client.keys if "_delta_log" in key}
+    assert f"{0:020d}.json" not in log
+    assert f"{3:020d}.json" in log
 
 
 def test_old_times_in_a_delta_table_are_of_utc(local_aws: LocalAws, put: Put, tmp_path: Path) -> None:
