@@ -18,7 +18,7 @@ from bedrock_batch_assets.ingest.sources.csv_structure import (
     StructureError,
     StructureScanner,
 )
-from bedrock_batch_assets.ingest.sources.csv_text import line_ends
+from bedrock_batch_assets.ingest.sources.text_pieces import line_ends
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -233,10 +233,9 @@ class BlockStream(io.RawIOBase):
         if not scan.cut:
             self._line += scan.lines
             if self._record_bytes > MAX_ROW_BYTES:
-                error = StructureError(Problem.too_long, start, start - self._record_bytes + len(piece))
-                if self._scanner.state.inside:
-                    error.start = self._scanner.state.opened
-                raise self._placed(error)
+                state = self._scanner.state
+                begin = state.opened if state.inside else state.position - self._record_bytes
+                raise self._placed(StructureError(Problem.too_long, start, begin))
             return None
         self._check_blank_quotes(start + scan.cut)
         block = b"".join(self._waiting)

@@ -1,18 +1,12 @@
 """How the cells of a CSV file are written: what separates, quotes and escapes them."""
 
-import codecs
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple, Self
 
-from bedrock_batch_assets.errors import RequestError
+from bedrock_batch_assets.request import TAB_NAMES, CsvSettings
 
 BACKSLASH = "\\"
-# What people write for a tab if their editor or shell gives them none.
-_TAB_NAMES = ("\\t", "tab", "TAB")
-# Codecs that Python counts among the text encodings, and that no file is written in.
-_NOT_FOR_FILES = {"idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape", "unicode-escape"}
 
 
 class Marks(NamedTuple):
@@ -48,32 +42,14 @@ class CsvDialect:
     null_text: str | None = None
 
     @classmethod
-    def checked(cls, settings: Mapping[str, Any]) -> Self:
-        """A dialect from its settings.
-
-        Raises:
-            RequestError: A setting cannot be used. Names it.
-        """
-        given = {name: value for name, value in settings.items() if value is not None}
-        unknown = sorted(set(given) - set(cls.names()))
-        if unknown:
-            raise RequestError(f"csv has unknown fields: {', '.join(unknown)}. It takes {', '.join(cls.names())}.")
-        for name in ("delimiter", "quote", "escape", "encoding", "null_text"):
-            if name in given and not isinstance(given[name], str):
-                raise RequestError(f"csv.{name} is {json.dumps(given[name], default=str)}: it must be a text.")
-        unquoted = given.get("escape_unquoted", True)
-        if not isinstance(unquoted, bool):
-            raise RequestError(f"csv.escape_unquoted is {json.dumps(unquoted, default=str)}: it must be true or false.")
-        if given.get("delimiter") in _TAB_NAMES:
+    def of(cls, settings: CsvSettings | None) -> Self:
+        """The dialect of a request, whose settings are checked."""
+        if settings is None:
+            return cls()
+        given = {field.name: getattr(settings, field.name) for field in fields(cls)}
+        if given["delimiter"] in TAB_NAMES:
             given["delimiter"] = "\t"
-        dialect = cls(**given)
-        dialect._check()
-        return dialect
-
-    @classmethod
-    def names(cls) -> tuple[str, ...]:
-        """The names of the settings."""
-        return tuple(field.name for field in fields(cls))
+        return cls(**given)
 
     def with_settings(self, **changes: Any) -> Self:
         """The dialect with other settings."""
@@ -94,44 +70,6 @@ class CsvDialect:
 
     def as_setting(self) -> str:
         """The settings that are given, as they are written in a request: valid JSON, and valid YAML too."""
-        given = {name: getattr(self, name) for name in self.names() if getattr(self, name) is not None}
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        given = {name: value for name, value in values.items() if value is not None}
         return f"csv: {json.dumps(given, ensure_ascii=False)}"
-
-    def _check(self) -> None:
-        for name in ("delimiter", "quote", "escape"):
-            text = getattr(self, name)
-            if text is None or (text == "" and name == "quote"):
-                continue
-            if len(text) != 1 or not text.isascii() or text in "\r\n\0":
-                more = ", or empty if the file has no quotes" if name == "quote" else ""
-                raise RequestError(f"csv.{name} is {json.dumps(text)}: it must be a single ASCII character{more}.")
-        marks = self.marks
-        if marks.delimiter in {marks.quote, marks.escape}:
-            raise RequestError(f"csv.delimiter is {self.delimiter!r}, and so is another mark: each must be of its own.")
-        if self.escape_unquoted is not None and marks.escape is None:
-            raise RequestError("csv.escape_unquoted is given without csv.escape: give both, or none.")
-        if self.null_text is not None:
-            quote = "" if marks.quote is None else chr(marks.quote)
-            if any(mark in self.null_text for mark in (chr(marks.delimiter), quote, "\r", "\n") if mark):
-                raise RequestError(
-                    f"csv.null_text is {json.dumps(self.null_text)}: a cell without quotes cannot hold the delimiter, "
-                    "a quote or a line end."
-                )
-        if self.encoding is not None:
-            _check_encoding(self.encoding)
-
-
-def _check_encoding(name: str) -> None:
-    try:
-        codec = codecs.lookup(name)
-        # The attribute is what `bytes.decode` looks at to keep codecs such as base64 away.
-        usable = codec._is_text_encoding and codec.incrementaldecoder is not None
-    except (LookupError, ValueError) as error:
-        raise RequestError(
-            f"csv.encoding is {json.dumps(name)}, which is no encoding that Python knows: name one such as cp1252, "
-            "latin-1, utf-16 or shift_jis."
-        ) from error
-    if not usable or codec.name in _NOT_FOR_FILES:
-        raise RequestError(
-            f"csv.encoding is {json.dumps(name)}, which is no encoding of files: name one such as cp1252."
-        )

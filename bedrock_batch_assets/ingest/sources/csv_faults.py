@@ -10,7 +10,7 @@ from bedrock_batch_assets.ingest.sources.csv_advice import CsvFileError, Reading
 from bedrock_batch_assets.ingest.sources.csv_blocks import MAX_ROW_BYTES, PlacedError
 from bedrock_batch_assets.ingest.sources.csv_dialect import CsvDialect
 from bedrock_batch_assets.ingest.sources.csv_structure import Problem, StructureError
-from bedrock_batch_assets.ingest.sources.csv_text import NotDecodableError, likely_encodings
+from bedrock_batch_assets.ingest.sources.text_pieces import NotDecodableError, likely_encodings
 
 if TYPE_CHECKING:
     import pyarrow as pa

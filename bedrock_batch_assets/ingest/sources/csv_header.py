@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from bedrock_batch_assets.errors import RequestError
 from bedrock_batch_assets.ingest.sources.csv_dialect import CsvDialect
 from bedrock_batch_assets.ingest.sources.csv_structure import StructureError, StructureScanner
-from bedrock_batch_assets.ingest.sources.csv_text import line_ends
+from bedrock_batch_assets.ingest.sources.text_pieces import line_ends
 
 _MAX_HEADER_BYTES = 1 << 20
 # Excel's line before the header, which tells it the delimiter.

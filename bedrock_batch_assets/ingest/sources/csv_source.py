@@ -25,7 +25,7 @@ from bedrock_batch_assets.ingest.sources.csv_dialect import BACKSLASH, CsvDialec
 from bedrock_batch_assets.ingest.sources.csv_escapes import EscapedText
 from bedrock_batch_assets.ingest.sources.csv_header import RawHeader, read_header
 from bedrock_batch_assets.ingest.sources.csv_structure import Problem, StructureError, StructureScanner
-from bedrock_batch_assets.ingest.sources.csv_text import NotDecodableError, line_ends, text_pieces
+from bedrock_batch_assets.ingest.sources.text_pieces import NotDecodableError, line_ends, text_pieces
 
 # Bytes read at a time: so few that they are still in the processor's cache when they are parsed, and that Arrow, which
 # reads ahead, keeps few of them in memory.
