@@ -81,8 +81,8 @@ class CsvSettings(dg.Config):
             mark and mark in self.null_text for mark in (delimiter, quote, "\r", "\n")
         ):
             raise RequestError(
-                f"csv.null_text is {json.dumps(self.null_text)}: a cell without quotes has no delimiter, quote or line end in "
-                "it."
+                f"csv.null_text is {json.dumps(self.null_text)}: a cell without quotes holds no delimiter, quote or "
+                "line end."
             )
         if self.encoding is not None:
             _check_encoding(self.encoding)

@@ -69,6 +69,8 @@ def other_delimiter(dialect: CsvDialect, header: str, trial: Trial) -> tuple[Csv
 def setting_advice(other: CsvDialect, dialect: CsvDialect, reading: Reading) -> str:
     """A sentence that says what to set, and what that does."""
     how_far = "the whole file" if reading.is_whole else f"at least its first {MAX_TRIED_BYTES >> 20} MiB"
+    if other == CsvDialect():
+        return f"Leave csv out of the request: {how_far} can be read without it."
     advice = f"Set {other.as_setting()} in the request: {how_far} can be read with that."
     if other.escape_unquoted is not None and dialect.escape_unquoted is None:
         kept = "Spark's files, where a backslash outside quotes is text"
@@ -84,6 +86,7 @@ def _likely(dialect: CsvDialect, encodings: Sequence[str]) -> Iterator[CsvDialec
         for delimiter in DELIMITERS:
             if ord(delimiter) != base.marks.delimiter:
                 yield from _with_escapes(base.with_settings(delimiter=delimiter))
+        yield base.with_settings(quote="'" if base.marks.quote == ord('"') else None)
 
 
 def _with_escapes(dialect: CsvDialect) -> Iterator[CsvDialect]:

@@ -18,7 +18,7 @@ from bedrock_batch_assets.ingest.sources.csv_structure import (
     StructureError,
     StructureScanner,
 )
-from bedrock_batch_assets.ingest.sources.text_pieces import line_ends
+from bedrock_batch_assets.ingest.sources.text_pieces import BOM, line_ends
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -99,6 +99,7 @@ class BlockStream(io.RawIOBase):
         self.escaped = EscapedText(dialect.marks, dialect.null_text) if dialect.marks.escape is not None else None
         self._changed = threading.Condition()
         self._is_started = False
+        self._has_begun = False
         self._is_wanted = True
         self._is_stopped = False
         self._is_over = False
@@ -155,6 +156,10 @@ class BlockStream(io.RawIOBase):
             try:
                 if not self._is_stopped and not self._is_over:
                     block = self._next()
+                if not self._has_begun and block.startswith(BOM):
+                    # Arrow takes away the byte order mark that a stream begins with, and this one belongs to a cell.
+                    block = BOM + block
+                self._has_begun = True
             finally:
                 if not block:
                     self._is_over = True
@@ -345,12 +350,16 @@ class BlockStream(io.RawIOBase):
                 StructureError(earlier.problem, earlier.position + origin, earlier.start + origin), piece
             )
         line = self._record_line + line_ends(record[:start])
+        # The cell that it is in, if that is near.
+        nearby = record[max(start - 40, 0) : start]
+        marks = (self._dialect.marks.delimiter, *b"\r\n")
+        begin = start - (len(nearby) - 1 - max(nearby.rfind(bytes([mark])) for mark in marks))
         return PlacedError(
             error.problem,
             row=self._rows + before.rows + 1,
             line=line,
             end_line=line + line_ends(record[start:end]),
-            seen=_shown(record[start : end + 1], record[end + 1 : end + 41]),
+            seen=_shown(record[begin : end + 1], record[end + 1 : end + 41].partition(b"\n")[0].rstrip(b"\r")),
         )
 
 

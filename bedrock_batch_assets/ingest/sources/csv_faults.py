@@ -140,7 +140,7 @@ def check_header(name: str, header: RawHeader, dialect: CsvDialect) -> None:
         raise CsvFileError(
             f"{name}: every other byte of the header is zero, as in UTF-16",
             "Save the file as UTF-8.",
-            encodings=["utf-16-le", "utf-16-be"],
+            encodings=["utf-16-be" if text[0] == 0 else "utf-16-le"],
         )
 
 

@@ -25,7 +25,7 @@ from bedrock_batch_assets.ingest.sources.csv_dialect import BACKSLASH, CsvDialec
 from bedrock_batch_assets.ingest.sources.csv_escapes import EscapedText
 from bedrock_batch_assets.ingest.sources.csv_header import RawHeader, read_header
 from bedrock_batch_assets.ingest.sources.csv_structure import Problem, StructureError, StructureScanner
-from bedrock_batch_assets.ingest.sources.text_pieces import NotDecodableError, line_ends, text_pieces
+from bedrock_batch_assets.ingest.sources.text_pieces import BOM, NotDecodableError, line_ends, text_pieces
 
 # Bytes read at a time: so few that they are still in the processor's cache when they are parsed, and that Arrow, which
 # reads ahead, keeps few of them in memory.
@@ -149,6 +149,9 @@ class CsvSource:
             scanner = StructureScanner(marks, single_column=False)
             scanner.scan(text)
             text = escaped.without_escapes(text, scanner.escapes, scanner.escapes_quoted)
+        if text.startswith(BOM):
+            # A second one, which belongs to the name: Arrow takes the first away.
+            text = BOM + text
         most = text.count(bytes([marks.delimiter])) + 1
         table = pa_csv.read_csv(
             pa.BufferReader(text),

@@ -170,6 +170,5 @@ def _dialect(config: Any, given: CsvDialect | None) -> CsvDialect | None:
     )
     if given is None:
         return told
-    return given.with_settings(
-        **{field.name: getattr(told, field.name) for field in fields(told) if getattr(given, field.name) is None}
-    )
+    missing = [field.name for field in fields(told) if getattr(given, field.name) is None]
+    return given.with_settings(**{name: getattr(told, name) for name in missing})

@@ -11,7 +11,7 @@ from typing import BinaryIO, Protocol
 from bedrock_batch_assets.errors import RequestError
 
 _GZIP_MAGIC = b"\x1f\x8b"
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
 _UTF8_NAMES = {"utf-8", "utf-8-sig"}
 
 
@@ -74,9 +74,9 @@ def text_pieces(
 
 
 def likely_encodings(name: str, file: BinaryIO) -> list[str]:
-    """The encoding that the file's first bytes name by a byte order mark other than UTF-8's, if there is one."""
-    start = next(_unpacked(name, file, 64), b"")
-    # UTF-32's begins with UTF-16's.
+    """The encodings that a file's first bytes tell of: a byte order mark, or zeros as every other byte; mostly none."""
+    start = next(_unpacked(name, file, 256), b"")
+    # UTF-32's mark begins with UTF-16's.
     for mark, encoding in (
         (codecs.BOM_UTF32_LE, "utf-32"),
         (codecs.BOM_UTF32_BE, "utf-32"),
@@ -85,7 +85,9 @@ def likely_encodings(name: str, file: BinaryIO) -> list[str]:
     ):
         if start.startswith(mark):
             return [encoding]
-    return []
+    half = len(start) // 2
+    zeros = {"utf-16-be": start[: 2 * half : 2].count(0), "utf-16-le": start[1 : 2 * half : 2].count(0)}
+    return [encoding for encoding, count in zeros.items() if half and count > half * 0.7]
 
 
 def line_ends(text: bytes) -> int:
@@ -131,9 +133,9 @@ def _checked(pieces: Iterator[bytes]) -> Iterator[bytes]:
     start = b""
     for piece in pieces:
         start += piece
-        if len(start) >= len(_BOM):
+        if len(start) >= len(BOM):
             break
-    offset = len(_BOM) if start.startswith(_BOM) else 0
+    offset = len(BOM) if start.startswith(BOM) else 0
     decoder = codecs.getincrementaldecoder("utf-8")()
     is_alone = True
     for piece, is_last in _with_last(chain([start[offset:]], pieces)):
@@ -171,6 +173,9 @@ def _transcoded(pieces: Iterator[bytes], encoding: str) -> Iterator[bytes]:
                 before.encode("utf-8", "replace"),
                 is_alone=False,
             ) from error
+        except UnicodeError as error:
+            # A file in UTF-16 or UTF-32 must say by a byte order mark which of the two kinds it is.
+            raise NotDecodableError(piece[0], offset, b"", is_alone=False) from error
         if is_first and text:
             text = text.removeprefix("\ufeff")
             is_first = False
