@@ -1,5 +1,7 @@
 """The batch request: what a person fills in to start a batch."""
 
+import codecs
+import json
 import os
 from enum import Enum
 from typing import Any
@@ -12,6 +14,10 @@ from bedrock_batch_assets.errors import RequestError
 DEFAULT_MAX_RECORDS_PER_JOB = 1_000
 # "Records per batch inference job", default quota per model and region (AWS General Reference, Bedrock quotas).
 MAX_RECORDS_PER_JOB_QUOTA = 100_000
+# What people write for a tab if their editor or shell gives them none.
+TAB_NAMES = ("\\t", "tab")
+# Codecs that Python counts among its text encodings, and that no file is written in.
+_NOT_FOR_FILES = {"idna", "punycode", "undefined", "unicode_escape", "unicode-escape", "raw_unicode_escape"}
 # What columns from folder names may be.
 PARTITION_TYPE_NAMES = ("text", "integer", "number", "date")
 
@@ -23,6 +29,65 @@ class OutputFormat(Enum):
     csv = "csv"
 
 
+class CsvSettings(dg.Config):
+    """How CSV files are written, if not by RFC 4180 in UTF-8."""
+
+    delimiter: str | None = Field(
+        default=None, description='What separates cells, e.g. ; or | or "\\t" for a tab. Default: a comma.'
+    )
+    quote: str | None = Field(
+        default=None, description='What encloses cells; "" if nothing does, so that quotes are text. Default: ".'
+    )
+    escape: str | None = Field(
+        default=None,
+        description="What makes a quote inside quotes text, e.g. the backslash of Spark and MySQL. Default: a quote "
+        "inside quotes is doubled.",
+    )
+    escape_unquoted: bool | None = Field(
+        default=None,
+        description="Whether escape has its meaning outside quotes, too: false for Spark, true for MySQL and Python's "
+        "csv module. Needed only for files that have it there.",
+    )
+    encoding: str | None = Field(
+        default=None, description="Encoding by Python's name, e.g. cp1252, utf-16, shift_jis. Default: UTF-8."
+    )
+    null_text: str | None = Field(
+        default=None, description="Cells of this text, without quotes, are null, e.g. \\N or NULL. Default: none is."
+    )
+
+    def check(self) -> None:
+        """Check each setting, and that no character has two meanings.
+
+        Raises:
+            RequestError: A setting cannot be used. Names it.
+        """
+        for name in ("delimiter", "quote", "escape"):
+            text = getattr(self, name)
+            if text is None or (text == "" and name == "quote") or (name == "delimiter" and text in TAB_NAMES):
+                continue
+            if len(text) != 1 or not text.isascii() or text in "\r\n\0":
+                more = ", or empty if nothing encloses cells" if name == "quote" else ""
+                raise RequestError(f"csv.{name} is {json.dumps(text)}: it must be a single ASCII character{more}.")
+        delimiter = "\t" if self.delimiter in TAB_NAMES else self.delimiter or ","
+        quote = '"' if self.quote is None else self.quote
+        for name, other in (("quote", quote), ("escape", self.escape)):
+            if other == delimiter:
+                raise RequestError(
+                    f"csv.{name} is {json.dumps(other)}, which is the delimiter, too: change one of them."
+                )
+        if self.escape_unquoted is not None and (self.escape is None or self.escape == quote):
+            raise RequestError("csv.escape_unquoted is given without an escape character: set csv.escape, too.")
+        if self.null_text is not None and any(
+            mark and mark in self.null_text for mark in (delimiter, quote, "\r", "\n")
+        ):
+            raise RequestError(
+                f"csv.null_text is {json.dumps(self.null_text)}: a cell without quotes holds no delimiter, quote or "
+                "line end."
+            )
+        if self.encoding is not None:
+            _check_encoding(self.encoding)
+
+
 class BatchRequest(dg.Config):
     """One input table, one model, one prompt. The batch's name is the partition key (`job_name_prefix`)."""
 
@@ -31,8 +96,8 @@ class BatchRequest(dg.Config):
     )
     s3_uri: str | None = Field(
         default=None,
-        description="Input table on S3: a .csv or .parquet file, or a prefix that holds Parquet files. "
-        "Give this or dataset_id.",
+        description="Input table on S3: a .csv, .jsonl or .parquet file, or a folder of such files. Give this or "
+        "dataset_id.",
     )
     dataset_id: str | None = Field(
         default=None,
@@ -40,6 +105,11 @@ class BatchRequest(dg.Config):
         "Give this or s3_uri.",
     )
     split: str = Field(default="train", description="Split of the Hugging Face dataset. Ignored with s3_uri.")
+    csv: CsvSettings | None = Field(
+        default=None,
+        description="How the CSV files of the input are written, if not by RFC 4180 in UTF-8: {delimiter, quote, "
+        "escape, escape_unquoted, encoding, null_text}. An error about a file proposes what to set.",
+    )
     partition_types: dict[str, str] = Field(
         default={},
         description="Types of the columns that come from folder names (year=2023/), which are text unless said here: "
@@ -99,6 +169,8 @@ class BatchRequest(dg.Config):
                 )
         if self.partition_types and self.dataset_id:
             raise RequestError("partition_types is for folders on S3: leave it out with dataset_id.")
+        if self.csv is not None:
+            self.csv.check()
         for name in ("max_records_total", "max_num_jobs", "max_records_per_job"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -131,6 +203,20 @@ class BatchRequest(dg.Config):
         """Rows to read at most, by the bounds on records and jobs; None for all."""
         bounds = [self.records_total, self.max_num_jobs and self.max_num_jobs * self.records_per_job]
         return min((rows for rows in bounds if rows), default=None)
+
+
+def _check_encoding(name: str) -> None:
+    try:
+        # Refuses what is no encoding of texts, too, such as base64.
+        b"".decode(name)
+        codec = codecs.lookup(name)
+    except (LookupError, ValueError) as error:
+        raise RequestError(
+            f"csv.encoding is {json.dumps(name)}, which is no encoding that Python knows: name one such as cp1252, "
+            "latin-1, utf-16 or shift_jis."
+        ) from error
+    if codec.incrementaldecoder is None or codec.name in _NOT_FOR_FILES:
+        raise RequestError(f"csv.encoding is {json.dumps(name)}, which no file is written in: name one such as cp1252.")
 
 
 def _positive_int_from_environment(name: str) -> int | None:

@@ -57,6 +57,8 @@ def checked_request(fields: Mapping[str, Any]) -> "tuple[str, BatchRequest]":
     cost = fields.get("max_cost_usd")
     if cost is not None and type(cost) not in {int, float}:
         raise RequestError(f"max_cost_usd is {json.dumps(cost)}: it must be a number of USD.")
+    if fields.get("csv") is not None:
+        fields = {**fields, "csv": _csv_settings(fields["csv"])}
     # null in the file means "not given", as it did for the Step Functions input.
     given = {name: value for name, value in fields.items() if name != BATCH_FIELD and value is not None}
     try:
@@ -68,6 +70,21 @@ def checked_request(fields: Mapping[str, Any]) -> "tuple[str, BatchRequest]":
     check_model_id(request.model_id)
     request.check()
     return batch, request
+
+
+def _csv_settings(given: Any) -> dict[str, Any]:
+    from bedrock_batch_assets.request import CsvSettings
+
+    if not isinstance(given, Mapping):
+        raise RequestError(f'csv is {json.dumps(given)}: it must be an object, such as {{"delimiter": ";"}}.')
+    known = set(CsvSettings.model_fields)
+    unknown = sorted(set(given) - known)
+    if unknown:
+        raise RequestError(f"csv has unknown fields: {', '.join(unknown)}. It takes {', '.join(sorted(known))}.")
+    if given.get("escape_unquoted") is not None and not isinstance(given["escape_unquoted"], bool):
+        # pydantic would take "yes" for true.
+        raise RequestError(f"csv.escape_unquoted is {json.dumps(given['escape_unquoted'])}: it must be true or false.")
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def run_config(request: "BatchRequest") -> dict[str, Any]:

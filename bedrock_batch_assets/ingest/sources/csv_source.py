@@ -1,272 +1,304 @@
-"""CSV tables from S3: streamed, every cell kept as the text that it is."""
+"""CSV tables: streamed, every cell kept as the text that it is."""
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-import threading
-import zlib
+import re
 from collections.abc import Iterator
+from itertools import chain
 from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from bedrock_batch_assets.errors import RequestError
-from bedrock_batch_assets.ingest.sources.utf8 import Readable, Utf8Reader
+from bedrock_batch_assets.ingest.sources import csv_faults as faults
+from bedrock_batch_assets.ingest.sources.csv_advice import (
+    DELIMITERS,
+    MAX_TRIED_BYTES,
+    CsvFileError,
+    Reading,
+    advised,
+    other_delimiter,
+)
+from bedrock_batch_assets.ingest.sources.csv_blocks import BlockStream, PlacedError
+from bedrock_batch_assets.ingest.sources.csv_dialect import BACKSLASH, CsvDialect
+from bedrock_batch_assets.ingest.sources.csv_escapes import EscapedText
+from bedrock_batch_assets.ingest.sources.csv_header import RawHeader, read_header
+from bedrock_batch_assets.ingest.sources.csv_structure import Problem, StructureError, StructureScanner
+from bedrock_batch_assets.ingest.sources.text_pieces import BOM, NotDecodableError, line_ends, text_pieces
 
-# pyarrow parses block by block, and a row has to fit into one. It reads some 16 blocks ahead (measured: 419 MB at the
-# peak of an ingestion with blocks of 4 MiB, 639 MB with 16), so blocks are small until a row asks for more.
-_BLOCK_BYTES = 2 << 20
-_LARGE_BLOCK_BYTES = 32 << 20
-_MAX_HEADER_BYTES = 1 << 20
-_GZIP_MAGIC = b"\x1f\x8b"
-_BOM = b"\xef\xbb\xbf"
+# Bytes read at a time: so few that they are still in the processor's cache when they are parsed, and that Arrow, which
+# reads ahead, keeps few of them in memory.
+_BLOCK_BYTES = 1 << 20
+# What a block may have for Arrow: more than any row.
+_MAX_ARROW_BLOCK_BYTES = (1 << 31) - 1
+# Arrow's message for a row of another number of cells (cpp/src/arrow/csv/parser.cc, MismatchingColumns). Its handler
+# of such rows is not called if their text is not UTF-8, and that without escape characters is not.
+_RAGGED = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+)")
 
 
 class CsvSource:
-    """A CSV file: comma-separated, header first, UTF-8 with or without BOM, gzip recognised by its first bytes.
+    """A CSV file: header first, RFC 4180 and UTF-8 unless its dialect says otherwise, gzip found by its first bytes.
 
     All columns are text, verbatim: `007` stays `007`, `NA` stays `NA`. An empty cell and `""` are both the empty
-    string, never null. Lines end with LF, CRLF or CR; inside quotes each of them is text. Blank lines are skipped,
-    except where the table has a single column: there a blank line is a row whose text is empty.
+    string; null are only the cells that are the dialect's `null_text`. Lines end with LF, CRLF or CR; inside quotes
+    each of them is text. Blank lines are skipped, except in a table of a single column: there a blank line is a row
+    whose text is empty.
+
+    What quotes mean is not guessed: `StructureScanner` refuses what readers differ about. The parser and the scanner
+    count the rows independently, and have to agree, so that no row is lost inside a cell in silence.
     """
 
-    def __init__(self, name: str, file: BinaryIO) -> None:
+    def __init__(
+        self,
+        name: str,
+        file: BinaryIO,
+        dialect: CsvDialect | None = None,
+        *,
+        allow_no_rows: bool = False,
+        advise: bool = True,
+    ) -> None:
         """Read the header.
 
         Args:
             name: What to call the file in messages, e.g. its URI.
             file: The bytes, seekable; read front to back.
+            dialect: How it is written; RFC 4180 in UTF-8 if not given.
+            allow_no_rows: Whether it may have no rows, as a part of a table may.
+            advise: Whether to find out, for an error, which other settings read the file.
 
         Raises:
-            RequestError: The file is empty, not UTF-8, or its header is broken.
+            RequestError: The file is empty, not in its encoding, its header is broken, or another delimiter than the
+                comma finds more columns in it.
         """
         self.name = name
         self._file = file
-        columns, self._tail = self._open()
+        self._dialect = dialect or CsvDialect()
+        self._allow_no_rows = allow_no_rows
+        self._advise = advise
+        # By RFC 4180 a backslash before a closing quote is text, and in other dialects the quote does not close.
+        self._watch = self._dialect.escape is None and self._dialect.marks.quote is not None
+        self._stream: BlockStream | None = None
+        try:
+            columns = self._open()
+            self._check_single_column(columns)
+        except CsvFileError as fault:
+            raise self._advised(fault) from fault
         self.schema = pa.schema([pa.field(column, pa.string()) for column in columns])
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """The rows, in order, in batches of a few MiB of CSV text, more only where a single row has more.
+        """The rows, in order, in batches of about a MiB of CSV text, more only if a single row has more.
 
         Raises:
-            RequestError: A row has another number of cells than the header, a quote is never closed, or a byte is
-                not UTF-8. Names the row, counted from 1 below the header.
+            RequestError: A row has another number of cells than the header, its quoting is in doubt, or a byte is not
+                in the file's encoding. Names the row, counted from 1 below the header, the line, and the setting that
+                reads the file, if there is one.
         """
         done = 0
         try:
-            for batch in self._parsed(_BLOCK_BYTES):
-                done += batch.num_rows
-                yield batch
-        except _RowTooLongError:
-            # Rare, so rather read the beginning again than have every file wait in large blocks.
-            self._tail.stop()
-            _, self._tail = self._open()
-            skip = done
             try:
-                for batch in self._parsed(_LARGE_BLOCK_BYTES):
-                    if batch.num_rows > skip:
-                        yield batch.slice(skip)
-                        done += batch.num_rows - skip
-                    skip = max(skip - batch.num_rows, 0)
-            except _RowTooLongError as error:
-                raise RequestError(
-                    f"{self.name}: a row after row {done} (counted below the header) is longer than "
-                    f"{_LARGE_BLOCK_BYTES >> 20} MiB: most likely a quote is opened and never closed; close it, or "
-                    "shorten the row."
-                ) from error
+                for batch in self._parsed():
+                    done += batch.num_rows
+                    yield batch
+            except _DoubtfulBackslashError:
+                # It is text, after all. Rare, so rather read the beginning again than have every file wait.
+                self._open()
+                for batch in self._parsed():
+                    if batch.num_rows > done:
+                        yield batch.slice(done)
+                    done = max(done - batch.num_rows, 0)
+        except CsvFileError as fault:
+            raise self._advised(fault) from fault
+        finally:
+            self._stop()
 
-    def _open(self) -> tuple[list[str], _Tail]:
-        """The header, and what comes below it."""
-        self._file.seek(0)
-        first = self._file.read(len(_GZIP_MAGIC))
-        self._file.seek(0)
-        raw = gzip.GzipFile(fileobj=self._file) if first == _GZIP_MAGIC else self._file
-        with _gzip_errors_explained(self.name):
-            header = _read_header(self.name, raw)
-        checked = Utf8Reader(self.name, raw, first_bytes=header.rest, offset=header.size, line=header.lines + 1)
-        return header.columns, _Tail(checked)
+    def _open(self) -> list[str]:
+        """Read the header, and get ready for what comes below it; gives the names of the columns."""
+        self._stop()
+        dialect = self._dialect
+        pieces = text_pieces(
+            self.name, self._file, _BLOCK_BYTES, encoding=dialect.encoding, escape=dialect.marks.escape
+        )
+        try:
+            header = read_header(self.name, pieces, dialect, watch_backslashes=self._watch)
+            columns = self._columns(header)
+        except StructureError as error:
+            if error.problem is Problem.backslash_before_quote:
+                self._check_backslash(faults.HEADER, f'{BACKSLASH}"', line=None)
+                return self._open()
+            raise faults.broken_header(self.name, error) from error
+        except NotDecodableError as error:
+            line = 1 + line_ends(error.text)
+            raise faults.not_decodable(self.name, error, line, dialect.encoding, self._file) from error
+        faults.check_header(self.name, header, dialect)
+        self._stream = BlockStream(
+            chain([header.rest], pieces),
+            dialect,
+            line=header.next_line,
+            single_column=len(columns) == 1,
+            watch_backslashes=self._watch,
+        )
+        return columns
 
-    def _parsed(self, block_bytes: int) -> Iterator[pa.RecordBatch]:
-        count = len(self.schema)
-        # Generated names: those of the file may be unusable (empty, twice the same), which is for others to say.
-        names = [str(index) for index in range(count)]
-        bad_rows: list[pa_csv.InvalidRow] = []
+    def _columns(self, header: RawHeader) -> list[str]:
+        marks = self._dialect.marks
+        text = header.text + b"\n"
+        escaped = None
+        if marks.escape is not None and marks.escape in text:
+            escaped = EscapedText(marks, None)
+            scanner = StructureScanner(marks, single_column=False)
+            scanner.scan(text)
+            text = escaped.without_escapes(text, scanner.escapes, scanner.escapes_quoted)
+        if text.startswith(BOM):
+            # A second one, which belongs to the name: Arrow takes the first away.
+            text = BOM + text
+        most = text.count(bytes([marks.delimiter])) + 1
+        table = pa_csv.read_csv(
+            pa.BufferReader(text),
+            read_options=pa_csv.ReadOptions(
+                autogenerate_column_names=True, block_size=len(text) + 1, use_threads=False
+            ),
+            parse_options=self._parse_options(is_single=True),
+            convert_options=pa_csv.ConvertOptions(
+                column_types={f"f{number}": pa.string() for number in range(most)},
+                null_values=[],
+                strings_can_be_null=False,
+                check_utf8=False,
+            ),
+        )
+        cells = [column.chunk(0) for column in table.columns]
+        return [(escaped.restored(cell) if escaped else cell)[0].as_py() for cell in cells]
 
-        def refuse(row: pa_csv.InvalidRow) -> str:
-            bad_rows.append(row)
-            return "error"
+    def _check_single_column(self, columns: list[str]) -> None:
+        """Refuse a single column that is a table of more columns with another delimiter.
 
+        Raises:
+            CsvFileError: It is.
+        """
+        if len(columns) > 1 or self._dialect.delimiter is not None:
+            return
+        if not self._advise:
+            if any(delimiter in columns[0] for delimiter in DELIMITERS[1:]):
+                raise CsvFileError(f"{self.name} has a single column", "Set csv.delimiter.")
+            return
+        found = other_delimiter(self._dialect, columns[0], self._trial)
+        if found is not None:
+            raise faults.other_delimiter(self.name, columns[0], self._dialect, *found)
+        # The trials have moved the file on.
+        self._open()
+
+    def _parsed(self) -> Iterator[pa.RecordBatch]:
+        stream = self._stream
+        assert stream is not None
         done = 0
-        last_cell = ""
-        with _gzip_errors_explained(self.name):
-            try:
-                reader = pa_csv.open_csv(
-                    self._tail,
-                    # One thread: row numbers in errors are known only so, and rendering is the slower part.
-                    read_options=pa_csv.ReadOptions(column_names=names, block_size=block_bytes, use_threads=False),
-                    parse_options=pa_csv.ParseOptions(
-                        newlines_in_values=True, ignore_empty_lines=count > 1, invalid_row_handler=refuse
-                    ),
-                    convert_options=pa_csv.ConvertOptions(
-                        column_types=dict.fromkeys(names, pa.string()),
-                        null_values=[],
-                        strings_can_be_null=False,
-                        quoted_strings_can_be_null=False,
-                        check_utf8=False,  # Utf8Reader did, and knows the place.
-                    ),
-                )
-                for batch in reader:
-                    if batch.num_rows:
-                        done += batch.num_rows
-                        last_cell = batch.column(count - 1)[batch.num_rows - 1].as_py()
-                        yield pa.RecordBatch.from_arrays(batch.columns, schema=self.schema)
-            except pa.ArrowInvalid as error:
-                raise self._explain(error, bad_rows, done) from error
-        self._check_last_quote(last_cell, done)
+        try:
+            reader = self._reader(stream)
+            while (batch := _next_batch(reader, stream)) is not None:
+                done += batch.num_rows
+                if not stream.take(done):
+                    raise faults.miscounted(self.name, done)
+                if batch.num_rows:
+                    columns = batch.columns
+                    if stream.escaped is not None:
+                        columns = [stream.escaped.restored(column) for column in columns]
+                    yield pa.RecordBatch.from_arrays(columns, schema=self.schema)
+        except PlacedError as error:
+            if error.problem is Problem.backslash_before_quote:
+                self._check_backslash(faults.row_at(error.row), error.seen, line=error.line)
+                raise _DoubtfulBackslashError from error
+            raise faults.placed(self.name, error, self._dialect) from error
+        except NotDecodableError as error:
+            line = stream.line + line_ends(error.text)
+            raise faults.not_decodable(self.name, error, line, self._dialect.encoding, self._file) from error
+        except pa.ArrowInvalid as error:
+            if ragged := _RAGGED.search(str(error)):
+                row, expected, found = map(int, ragged.groups())
+                line, text = stream.record_at(row)
+                raise faults.ragged(self.name, row, line, text, expected=expected, found=found) from error
+            if "Empty CSV file" not in str(error):
+                raise faults.unparsable(self.name, error, done) from error
+        except GeneratorExit:
+            stream.stop(wait=True)
+            raise
+        if done != stream.rows:
+            raise faults.miscounted(self.name, done)
+        if not done and not self._allow_no_rows:
+            raise RequestError(f"{self.name} has a header and no rows: put rows below it.")
 
-    def _explain(self, error: pa.ArrowInvalid, bad_rows: list[pa_csv.InvalidRow], done: int) -> Exception:
-        if bad_rows:
-            row = bad_rows[0]
-            return RequestError(
-                f"{self.name}: row {row.number} (counted below the header) has {row.actual_columns} cells where the "
-                f"header has {row.expected_columns}: {_shortened(row.text)!r}. Quote cells that hold commas, or mend "
-                "the row."
-            )
-        message = str(error)
-        if "Empty CSV file" in message:
-            return RequestError(f"{self.name} has a header and no rows: put rows below it.")
-        if "straddling object" in message or "out of sync" in message:
-            return _RowTooLongError()
-        return RequestError(f"{self.name} cannot be parsed as CSV after row {done}: {message.rstrip('.')}.")
+    def _reader(self, stream: BlockStream) -> pa_csv.CSVStreamingReader:
+        # Generated names: those of the file may be unusable (empty, twice the same), which is for others to say.
+        names = [str(index) for index in range(len(self.schema))]
+        null_text = self._dialect.null_text
+        return pa_csv.open_csv(
+            stream,
+            # One thread: row numbers in errors are known only so, and rendering is the slower part.
+            read_options=pa_csv.ReadOptions(column_names=names, block_size=_MAX_ARROW_BLOCK_BYTES, use_threads=False),
+            parse_options=self._parse_options(is_single=len(names) == 1),
+            convert_options=pa_csv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()),
+                null_values=[] if null_text is None else [null_text],
+                strings_can_be_null=null_text is not None,
+                quoted_strings_can_be_null=False,
+                check_utf8=False,  # It was checked before, where the place is known.
+            ),
+        )
 
-    def _check_last_quote(self, cell: str, done: int) -> None:
-        """A quote that is never closed swallows all rows after it, and the parser says nothing."""
-        if self._tail.last_byte != ord('"') and any(mark in cell for mark in ("\n", "\r", ",")):
-            raise RequestError(
-                f"{self.name}: row {done} (counted below the header) opens a quote and never closes it: "
-                f"{_shortened(cell)!r}. Close it."
-            )
+    def _parse_options(self, *, is_single: bool) -> pa_csv.ParseOptions:
+        marks = self._dialect.marks
+        return pa_csv.ParseOptions(
+            delimiter=chr(marks.delimiter),
+            quote_char=False if marks.quote is None else chr(marks.quote),
+            double_quote=marks.quote is not None,
+            newlines_in_values=marks.quote is not None,
+            ignore_empty_lines=not is_single,
+        )
 
+    def _check_backslash(self, where: str, seen: str, *, line: int | None) -> None:
+        """Find out whether the backslashes before quotes may be escape characters; if not, watch them no more.
 
-class _RowTooLongError(Exception):
-    """A row does not fit into a block."""
+        Raises:
+            CsvFileError: The file can be read in that way.
+        """
+        self._watch = False
+        if not self._advise:
+            raise CsvFileError(f"{self.name} has backslashes before quotes", "Set csv.escape.")
+        self._stop()
+        for unquoted in (None, False, True):
+            other = self._dialect.with_settings(escape=BACKSLASH, escape_unquoted=unquoted)
+            if reading := self._trial(other):
+                raise faults.backslash(self.name, where, seen, line, self._dialect, other, reading)
 
+    def _trial(self, dialect: CsvDialect) -> Reading | None:
+        """Read the file with other settings: how far that goes, or None if it cannot be read so."""
+        try:
+            source = CsvSource(self.name, self._file, dialect, allow_no_rows=self._allow_no_rows, advise=False)
+            if dialect.marks.delimiter != self._dialect.marks.delimiter and len(source.schema) == 1:
+                return None
+            for _ in source.batches():
+                if source.bytes_read > MAX_TRIED_BYTES:
+                    return Reading(is_whole=False)
+        except RequestError:
+            return None
+        return Reading(is_whole=True)
 
-class _Header:
-    def __init__(self, columns: list[str], rest: bytes, size: int, lines: int) -> None:
-        self.columns = columns
-        # What was read beyond the header.
-        self.rest = rest
-        # Bytes and lines before that, blank lines and BOM included.
-        self.size = size
-        self.lines = lines
+    @property
+    def bytes_read(self) -> int:
+        """Bytes of the text below the header that were read so far, as UTF-8."""
+        return self._stream.bytes_read if self._stream is not None else 0
 
+    def _advised(self, fault: CsvFileError) -> RequestError:
+        self._stop()
+        return advised(fault, self._dialect, self._trial) if self._advise else fault
 
-class _Tail(io.RawIOBase):
-    """Hands bytes on, and remembers the last one that is not a line end.
-
-    No piece but the last ends with CR: pyarrow takes a LF at the beginning of a block for the rest of a CRLF in the
-    block before and drops it, inside quotes too (pyarrow 26, found by test_any_table_survives).
-    """
-
-    def __init__(self, reader: Utf8Reader) -> None:
-        super().__init__()
-        self._reader = reader
-        self._held = b""
-        # pyarrow reads ahead in a thread of its own, also for some time after it has failed.
-        self._lock = threading.Lock()
-        self._stopped = False
-        self.last_byte: int | None = None
-
-    def readable(self) -> bool:
-        return True
-
-    def stop(self) -> None:
-        """End here: from now on the file belongs to somebody else."""
-        with self._lock:
-            self._stopped = True
-
-    def read(self, size: int = -1) -> bytes:
-        with self._lock:
-            return b"" if self._stopped else self._next(size)
-
-    def _next(self, size: int) -> bytes:
-        piece, self._held = self._held, b""
-        while more := self._reader.read(max(size - len(piece), 1) if size >= 0 else -1):
-            piece += more
-            if not piece.endswith(b"\r"):
-                break
-            if len(piece) > 1:
-                piece, self._held = piece[:-1], b"\r"
-                break
-        ending = piece[-2:].rstrip(b"\r\n") or piece.rstrip(b"\r\n")
-        if ending:
-            self.last_byte = ending[-1]
-        return piece
+    def _stop(self) -> None:
+        if self._stream is not None:
+            self._stream.stop()
 
 
-def _read_header(name: str, file: Readable) -> _Header:
-    head = _read_fully(file, _MAX_HEADER_BYTES)
-    if not head:
-        raise RequestError(f"{name} is empty (0 bytes): upload a table with a header and rows.")
-    at_end = len(head) < _MAX_HEADER_BYTES
-    # Decoded for the check alone: a wrong byte is reported with its place.
-    Utf8Reader(name, io.BytesIO(head)).check(head, final=at_end)
-    start = len(_BOM) if head.startswith(_BOM) else 0
-    lines = head[start:].splitlines(keepends=True)
-    if not at_end and lines:
-        lines.pop()  # Possibly cut off.
-    blank = 0
-    while blank < len(lines) and not lines[blank].strip(b"\r\n"):
-        blank += 1
-    if blank == len(lines) and at_end:
-        raise RequestError(f"{name} holds nothing but blank lines: upload a table with a header and rows.")
-    too_long = RequestError(f"{name}: the header is longer than {_MAX_HEADER_BYTES >> 20} MiB: is this a CSV file?")
-    if blank == len(lines):
-        raise too_long
-    used = blank
-
-    def take() -> Iterator[str]:
-        nonlocal used
-        for line in lines[blank:]:
-            used += 1
-            yield line.decode()
-
-    try:
-        columns = next(csv.reader(take(), strict=True))
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise RequestError(
-            f"{name}: the header cannot be parsed ({error}): quote names that hold commas, double quotes inside them."
-        ) from error
-    if used == len(lines) and not at_end:
-        raise too_long
-    size = start + sum(map(len, lines[:used]))
-    return _Header(columns, head[size:], size, used)
+def _next_batch(reader: pa_csv.CSVStreamingReader, stream: BlockStream) -> pa.RecordBatch | None:
+    stream.want()
+    return next(reader, None)
 
 
-class _gzip_errors_explained:  # noqa: N801 - a context manager, used as one
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, gzip.BadGzipFile | EOFError | zlib.error):
-            raise RequestError(f"{self._name} is a broken gzip file ({error}): upload it again.") from error
-
-
-def _read_fully(file: Readable, size: int) -> bytes:
-    """`size` bytes, fewer only at the end: a gzip stream gives what it has."""
-    pieces = []
-    while size > 0 and (piece := file.read(size)):
-        pieces.append(piece)
-        size -= len(piece)
-    return b"".join(pieces)
-
-
-def _shortened(text: str, limit: int = 80) -> str:
-    return text if len(text) <= limit else text[:limit] + "..."
+class _DoubtfulBackslashError(Exception):
+    """A closing quote comes after a backslash, and the file cannot be read with backslashes as escape characters."""

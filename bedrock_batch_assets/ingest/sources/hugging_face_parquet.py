@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
+from bedrock_batch_assets.ingest.sources.hugging_face_files import are_plain, open_file
 from bedrock_batch_assets.ingest.sources.parquet_source import ParquetSource
 from bedrock_batch_assets.ingest.sources.schema_union import fits
 from bedrock_batch_assets.ingest.sources.table_files import PARQUET_ENDINGS
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-_HUB = "hf://"
-_READ_AHEAD_BYTES = 8 << 20
 
 
 def parquet_source(builder: Any, split: str, max_rows: int | None) -> ParquetSource | None:
@@ -37,33 +34,21 @@ def parquet_source(builder: Any, split: str, max_rows: int | None) -> ParquetSou
         return None
     features = builder.info.features
     declared = None if features is None else features.arrow_schema.remove_metadata()
-    source = ParquetSource(list(files), _open, max_rows=max_rows)
+    source = ParquetSource(list(files), open_file, max_rows=max_rows)
     if declared is None or declared.equals(source.schema):
         return source
     if not _describes(declared, source.schema):
         return None
-    return ParquetSource(list(files), _open, max_rows=max_rows, declared=declared)
+    return ParquetSource(list(files), open_file, max_rows=max_rows, declared=declared)
 
 
 def _are_plain(builder: Any, files: Sequence[str]) -> bool:
     config = builder.config
     narrowed = getattr(config, "columns", None) or getattr(config, "filters", None)
-    is_parquet = all(
-        file.endswith(PARQUET_ENDINGS) and (file.startswith(_HUB) or Path(file).is_file()) for file in files
-    )
-    return is_parquet and not narrowed
+    return are_plain(files, PARQUET_ENDINGS) and not narrowed
 
 
 def _describes(declared: pa.Schema, schema: pa.Schema) -> bool:
     if sorted(declared.names) != sorted(schema.names):
         return False
     return all(fits(schema.field(field.name).type, field.type) for field in declared)
-
-
-def _open(file: str) -> BinaryIO:
-    if not file.startswith(_HUB):
-        return Path(file).open("rb")
-    from huggingface_hub import HfFileSystem
-
-    opened: BinaryIO = HfFileSystem().open(file, "rb", block_size=_READ_AHEAD_BYTES)
-    return opened

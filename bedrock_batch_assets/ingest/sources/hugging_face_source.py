@@ -8,9 +8,13 @@ import pyarrow as pa
 
 from bedrock_batch_assets.errors import RequestError
 from bedrock_batch_assets.extras import require_extra
+from bedrock_batch_assets.ingest.sources.csv_dialect import CsvDialect
+from bedrock_batch_assets.ingest.sources.csv_files_source import CsvFilesSource
+from bedrock_batch_assets.ingest.sources.hugging_face_csv import DeclaredCsvSource, csv_source, prepare_for_text
 from bedrock_batch_assets.ingest.sources.hugging_face_errors import check_dataset_request, dataset_errors_explained
 from bedrock_batch_assets.ingest.sources.hugging_face_parquet import parquet_source
 from bedrock_batch_assets.ingest.sources.parquet_source import ParquetSource
+from bedrock_batch_assets.ingest.sources.source import Source
 
 # Rows may hold images or documents of megabytes, so batches are short.
 _BATCH_ROWS = 256
@@ -23,13 +27,16 @@ class HuggingFaceSource:
     local folder: one that holds data files, or one that `Dataset.save_to_disk` wrote.
     """
 
-    def __init__(self, dataset_id: str, split: str, max_rows: int | None = None) -> None:
+    def __init__(
+        self, dataset_id: str, split: str, max_rows: int | None = None, dialect: CsvDialect | None = None
+    ) -> None:
         """Find the dataset and its columns.
 
         Args:
             dataset_id: See the class.
             split: A split of it.
             max_rows: Parquet files beyond these rows are not looked at.
+            dialect: How its CSV files are written, if the request says that.
 
         Raises:
             RequestError: There is no such dataset or split, or its files cannot be read.
@@ -40,11 +47,12 @@ class HuggingFaceSource:
         self._dataset_id = dataset_id
         self._split = split
         check_dataset_request(dataset_id, split)
-        self._parquet: ParquetSource | None = None
+        # What reads files of a kind that those on S3 may be of, too.
+        self._files: Source | None = None
         with dataset_errors_explained(dataset_id, split):
-            dataset = _load(dataset_id, split, max_rows)
-            if isinstance(dataset, ParquetSource):
-                self._parquet = dataset
+            dataset = _load(dataset_id, split, max_rows, dialect)
+            if isinstance(dataset, ParquetSource | CsvFilesSource | DeclaredCsvSource):
+                self._files = dataset
                 self.schema = dataset.schema
             else:
                 self._tables, self.schema = self._streamed(dataset)
@@ -57,8 +65,8 @@ class HuggingFaceSource:
             ConfigurationError: The hub cannot be reached any more.
         """
         with dataset_errors_explained(self._dataset_id, self._split):
-            if self._parquet is not None:
-                yield from self._parquet.batches()
+            if self._files is not None:
+                yield from self._files.batches()
                 return
             for table in self._tables:
                 yield from self._aligned(table).to_batches()
@@ -68,7 +76,7 @@ class HuggingFaceSource:
         tables = dataset.with_format("arrow").iter(batch_size=_BATCH_ROWS)
         if dataset.features is not None:
             return tables, dataset.features.arrow_schema.remove_metadata()
-        # CSV and JSON files declare no types: those of the first rows count.
+        # JSON files declare no types: those of the first rows count.
         first = next(iter(tables), None)
         if first is None:
             raise RequestError(f"{self.name} has no rows: choose another split.")
@@ -98,8 +106,8 @@ class HuggingFaceSource:
         return pa.Table.from_arrays(columns, schema=self.schema)
 
 
-def _load(dataset_id: str, split: str, max_rows: int | None) -> Any:
-    """A dataset of the library's, or a source of Parquet files."""
+def _load(dataset_id: str, split: str, max_rows: int | None, dialect: CsvDialect | None) -> Any:
+    """A dataset of the library's, or a source of Parquet or CSV files."""
     import datasets
 
     datasets.disable_progress_bars()
@@ -111,9 +119,9 @@ def _load(dataset_id: str, split: str, max_rows: int | None) -> Any:
     else:
         name, _, configuration = dataset_id.partition(":")
         builder = datasets.load_dataset_builder(name, configuration or None)
-    source = parquet_source(builder, split, max_rows)
-    if source is not None:
+    if (source := csv_source(builder, split, dialect) or parquet_source(builder, split, max_rows)) is not None:
         return source
+    prepare_for_text(builder, split)
     return builder.as_streaming_dataset(split=split)
 
 

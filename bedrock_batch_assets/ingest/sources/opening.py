@@ -1,13 +1,18 @@
-"""Where a batch's rows come from: one door for CSV, Parquet and Hugging Face datasets."""
+"""Where a batch's rows come from: one door for CSV, JSON Lines, Parquet and Hugging Face datasets."""
 
 from typing import TYPE_CHECKING, BinaryIO
 
 from bedrock_batch_assets.errors import RequestError
 from bedrock_batch_assets.ingest.sources.columns import check_column_names
-from bedrock_batch_assets.ingest.sources.partition_columns import partition_columns
+from bedrock_batch_assets.ingest.sources.csv_dialect import CsvDialect
 from bedrock_batch_assets.ingest.sources.source import Source
 from bedrock_batch_assets.ingest.sources.storable_types import StorableSource
-from bedrock_batch_assets.ingest.sources.table_files import LoggedTableError, TableFiles, find_files
+from bedrock_batch_assets.ingest.sources.table_files import (
+    PARQUET_ENDINGS,
+    LoggedTableError,
+    TableFiles,
+    find_files,
+)
 from bedrock_batch_assets.ingest.sources.table_formats import DELTA
 from bedrock_batch_assets.request import BatchRequest, OutputFormat
 from bedrock_batch_assets.storage.objects import ObjectInfo, ObjectNotFoundError, ObjectStore, parse_s3_uri
@@ -15,7 +20,8 @@ from bedrock_batch_assets.storage.objects import ObjectInfo, ObjectNotFoundError
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-_CSV_ENDINGS = (".csv", ".csv.gz")
+# Folders of these names hold files of that kind, though the files' own names do not say it: Hadoop's have no endings.
+_FOLDER_ENDINGS = {"CSV": (".csv", ".tsv"), "JSON Lines": (".jsonl", ".ndjson", ".json")}
 _READ_AHEAD_BYTES = 8 << 20
 
 
@@ -27,7 +33,7 @@ def open_source(request: BatchRequest, s3_client: "S3Client") -> Source:
         s3_client: Reads from S3.
 
     Raises:
-        RequestError: There is no such table, it is neither CSV nor Parquet, or its columns cannot be used or kept.
+        RequestError: There is no such table, it is of no kind that can be read, or its columns cannot be used or kept.
         ConfigurationError: It cannot be reached, or access is denied.
     """
     from bedrock_batch_assets.records.joining import OUTPUT_COLUMNS
@@ -38,7 +44,8 @@ def open_source(request: BatchRequest, s3_client: "S3Client") -> Source:
     else:
         from bedrock_batch_assets.ingest.sources.hugging_face_source import HuggingFaceSource
 
-        source = HuggingFaceSource(request.dataset_id or "", request.split, request.max_rows)
+        dialect = None if request.csv is None else CsvDialect.of(request.csv)
+        source = HuggingFaceSource(request.dataset_id or "", request.split, request.max_rows, dialect)
     check_column_names(source.name, source.schema.names, OUTPUT_COLUMNS)
     storable = StorableSource(source)
     if request.output_format is not OutputFormat.csv:
@@ -53,11 +60,6 @@ def _open_s3(request: BatchRequest, s3_client: "S3Client") -> Source:
     bucket, key = parse_s3_uri(uri)
     store = ObjectStore(s3_client, bucket)
     try:
-        if key.lower().endswith(_CSV_ENDINGS):
-            from bedrock_batch_assets.ingest.sources.csv_source import CsvSource
-
-            partition_columns({uri: ""}, request.partition_types)
-            return CsvSource(uri, _open(store, key))
         found = find_files(store, key, request.partition_types)
     except ObjectNotFoundError as error:
         store.check_bucket()
@@ -66,16 +68,32 @@ def _open_s3(request: BatchRequest, s3_client: "S3Client") -> Source:
         if error.table.format is not DELTA or store.uri(error.table.folder).rstrip("/") != uri.rstrip("/"):
             raise
         found = _delta_files(store, error.table.folder, request)
-    if found.kind != "Parquet":
+    files = {store.uri(item.key): item for item in found.files}
+    kind = _kind(found, uri, request)
+    if kind == "CSV":
+        from bedrock_batch_assets.ingest.sources.csv_files_source import CsvFilesSource
+
+        dialect = CsvDialect.of(request.csv)
+        return CsvFilesSource(list(files), lambda name: _open(store, files[name]), dialect, partitions=found.partitions)
+    if kind == "JSON Lines":
+        from bedrock_batch_assets.ingest.sources.json_lines_source import JsonLinesSource
+
+        return JsonLinesSource(
+            list(files),
+            lambda name: _open(store, files[name]),
+            partitions=found.partitions,
+            max_rows=request.max_rows,
+        )
+    if kind != "Parquet":
         if len(found.files) == 1 and found.files[0].key == key:
             raise RequestError(
-                f"{uri} is neither .csv nor .parquet by its name: rename it, or name a folder of Parquet files."
+                f"{uri} is neither .csv nor .parquet nor .jsonl by its name: rename it, or set csv if it is CSV, "
+                "such as {delimiter: ','}."
             )
-        raise RequestError(f"{uri} holds {found.kind} files: name one file, or a folder of Parquet files.")
+        raise RequestError(f"{uri} holds {kind} files: name CSV, JSON Lines or Parquet files.")
 
     from bedrock_batch_assets.ingest.sources.parquet_source import ParquetSource
 
-    files = {store.uri(item.key): item for item in found.files}
     return ParquetSource(
         list(files),
         lambda name: _open(store, files[name]),
@@ -83,6 +101,23 @@ def _open_s3(request: BatchRequest, s3_client: "S3Client") -> Source:
         declared=found.declared,
         max_rows=request.max_rows,
     )
+
+
+def _kind(found: TableFiles, uri: str, request: BatchRequest) -> str:
+    """What the files are: by their names, by that of their folder, or by what the request says.
+
+    Raises:
+        RequestError: The request has settings for CSV, and the files are something else.
+    """
+    kind = found.kind
+    is_told = any(item.key.lower().endswith(PARQUET_ENDINGS) for item in found.files) or kind not in {"", "Parquet"}
+    if not is_told and found.declared is None:
+        name = uri.rstrip("/").lower()
+        by_folder = (other for other, endings in _FOLDER_ENDINGS.items() if name.endswith(endings))
+        kind = "CSV" if request.csv is not None else next(by_folder, kind)
+    if request.csv is not None and kind != "CSV":
+        raise RequestError(f"{uri} is {kind} by its name, and csv says how CSV is written: leave csv out.")
+    return kind
 
 
 def _delta_files(store: ObjectStore, folder: str, request: BatchRequest) -> TableFiles:

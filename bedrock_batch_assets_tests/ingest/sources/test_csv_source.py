@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bedrock_batch_assets.errors import RequestError
-from bedrock_batch_assets.ingest.sources import csv_source
+from bedrock_batch_assets.ingest.sources import csv_blocks, csv_source
 from bedrock_batch_assets.ingest.sources.csv_source import CsvSource
 
 
@@ -133,7 +133,6 @@ def test_broken_files_are_refused_with_the_place(data: bytes, words: str) -> Non
 def test_a_row_longer_than_a_block_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """A long cell after many blocks costs nothing but a second look at the beginning: no row is lost or doubled."""
     monkeypatch.setattr(csv_source, "_BLOCK_BYTES", 1_000)
-    monkeypatch.setattr(csv_source, "_LARGE_BLOCK_BYTES", 25_000)
     short = [[str(row), "x" * (row % 50)] for row in range(2_000)]
     table = [*short, ["long", "y\n" * 5_000], *short, ["long too", "z" * 20_000]]
     text = io.StringIO()
@@ -144,7 +143,9 @@ def test_a_row_longer_than_a_block_is_read(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_quote_that_is_never_closed_ends_in_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
     """It swallows the rest of a large file, and not all memory with it."""
-    monkeypatch.setattr(csv_source, "_LARGE_BLOCK_BYTES", 1 << 20)
+    monkeypatch.setattr(csv_blocks, "MAX_ROW_BYTES", 1 << 20)
     monkeypatch.setattr(csv_source, "_BLOCK_BYTES", 1 << 10)
-    with pytest.raises(RequestError, match=r"after row 1 .* longer than 1 MiB: most likely a quote is .* never closed"):
+    with pytest.raises(
+        RequestError, match=r"row 2 .* longer than \d+ MiB: .* Most likely a quote is opened and never closed"
+    ):
         read(b'id,v\n1,2\n3,"' + b"x,y\n" * 1_000_000)
