@@ -175,7 +175,7 @@ def _metadata(
     storage: BatchStorage,
     jobs: BedrockBatchJobs,
 ) -> dict[str, Any]:
-    """What people want to know of the chunk's job: the last one, where there were several waves."""
+    """What people want to know of the chunk's job: the last one, if there were several waves."""
     metadata: dict[str, Any] = {"records": records.records, "waves": len(outputs)}
     if not outputs:
         return {**metadata, "status": "no job: every row of the chunk is skipped"}

@@ -1,4 +1,4 @@
-"""How assets speak to people: errors without tracebacks, and metadata that reads well in the UI."""
+"""What people see of assets: errors without tracebacks, and metadata that reads well in the UI."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

@@ -52,7 +52,7 @@ def collect_answers(answers: ChunkAnswers, *, payer: str | None = None) -> Outpu
 
     Args:
         answers: See `answers_of`.
-        payer: Who asks for all of the records anew, and pays for them again: an id that its retries share. None to
+        payer: The run that asks for all of the records anew, and pays again, by an id that its retries share. None to
             pay for nothing that was paid for.
 
     Raises:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bedrock_batch_assets.parquet.files import EncodedRows
     from bedrock_batch_assets.records.joining import OutputJoin
 
-# Of the chunk's rows, in memory before their answers are: as much as this, and what is read at a time, which may be a
+# So much of the chunk's rows may be in memory before their answers are, besides what is read at a time, which may be a
 # row group.
 _READ_AHEAD_BYTES = 8 << 20
 

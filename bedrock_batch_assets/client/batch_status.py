@@ -54,7 +54,7 @@ class BatchFacts:
     """What was found out about one batch.
 
     `manifest` and `table` are from S3. `runs` are newest first; `input`, `parts` (by chunk key) and
-    `table_event` are the latest materializations; `jobs` are by ARN, and may be empty where Bedrock was not asked.
+    `table_event` are the latest materializations; `jobs` are by ARN, and may be empty if Bedrock was not asked.
     """
 
     batch: str

@@ -28,7 +28,7 @@ class StoredData:
 
 @dataclass(frozen=True)
 class Deletion:
-    """What deleting a batch takes away: its chunk partitions, and itself where it is listed; and its data on S3."""
+    """What deleting a batch takes away: its chunk partitions, and itself if it is listed; and its data on S3."""
 
     batch: str
     chunks: Sequence[str] = ()
@@ -68,7 +68,7 @@ def plan_deletion(batches: Batches, batch: str) -> Deletion:
     webserver = batches.webserver
     is_listed = batch in webserver.batch_keys()
     known_chunks = webserver.chunk_keys()
-    # A deletion that broke off may have left one without the other: so each is looked for by itself.
+    # A deletion that broke off may have left one without the other, so each is looked for on its own.
     chunks = [key for key in known_chunks if batch_of_chunk(key) == batch]
     if not is_listed and batch in known_chunks and batch_of_chunk(batch) is None:
         chunks = [batch]

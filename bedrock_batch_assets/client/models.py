@@ -90,7 +90,7 @@ def list_models(connection: AwsConnection, processors: "Processors", *, every: b
 
 
 def _profiles(bedrock: "BedrockClient") -> dict[str, list[str]]:
-    """Inference profile ids by the model id that they lead to; empty where the caller may not list them."""
+    """Inference profile ids by the model id that they lead to; empty if the caller may not list them."""
     from botocore.exceptions import ClientError
 
     found: dict[str, list[str]] = {}

@@ -37,7 +37,7 @@ class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ModelPrices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What one model costs in batch jobs and on demand; None where the table does not say."""
+    """What one model costs in batch jobs and on demand; None if the table does not say."""
 
     batch: Price | None = None
     on_demand: Price | None = None
@@ -49,9 +49,9 @@ class PriceQuote:
 
     Attributes:
         model_id: The model, as it was asked for.
-        prices: Its prices; none of them where the model or the table is not known.
-        about: Whose prices these are, and how old; empty where there are none.
-        unknown: Why the model has no prices; empty where it has.
+        prices: Its prices; none of them if the model or the table is not known.
+        about: Whose prices these are, and how old; empty if there are none.
+        unknown: Why the model has no prices; empty if it has.
     """
 
     model_id: str
@@ -112,7 +112,7 @@ class Prices(dg.ConfigurableResource):  # type: ignore[type-arg]
     )
 
     def table(self) -> PriceTable | None:
-        """The table, or None where none is configured.
+        """The table, or None if none is configured.
 
         Raises:
             ConfigurationError: The file is not there, cannot be read, or does not fit. Names the place in it.

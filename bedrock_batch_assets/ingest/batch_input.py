@@ -21,7 +21,7 @@ class BatchInput:
     """What was found while a batch's table was read and stored.
 
     Attributes:
-        manifest: The batch, for whoever works on it. It is not stored yet.
+        manifest: The batch, as every later step reads it. It is not stored yet.
         table: The table; its local file is gone.
         forecast: What the batch will cost.
     """

@@ -19,7 +19,7 @@ MAX_FILE_BYTES = 1_000_000_000
 # Reference, Bedrock quotas).
 MIN_RECORDS_PER_JOB = 100
 
-# What 4 bytes hold.
+# The largest number that 4 bytes hold.
 _MAX_SIZE = 2**32 - 1
 
 # Rows per entry of the index over row sizes.
@@ -118,7 +118,7 @@ class ChunkLimits:
 
     @property
     def least(self) -> int:
-        """The records that a chunk should have at least; 0 where the request's own maximum is below the minimum."""
+        """The records that a chunk should have at least; 0 if the request's own maximum is below the minimum."""
         return self.min_records if self.records_per_job >= self.min_records else 0
 
 
@@ -236,7 +236,7 @@ class _Planner:
         return ends
 
     def balanced(self, start: int, stop: int, chunks: int = 0) -> list[int]:
-        """The end rows of the chunks of rows `start` to `stop`: at least `chunks`, more only where limits ask it."""
+        """The end rows of the chunks of rows `start` to `stop`: at least `chunks`, more only if limits ask it."""
         if self._sent(start, stop) == 0:
             return [stop]
         # Filled from the front, chunks are as few as can be; filled from the back, each starts as early as it may.

@@ -116,7 +116,7 @@ def ingest(
         renderer: Renders each row once, to find what cannot be rendered before anything is paid for.
         directory: Where the Parquet file goes. Exists.
         previous_plan: Chunks of an earlier ingestion of the same batch, which keep their place where they can. Pass
-            None where the request's limits have changed, for a plan of its own.
+            None if the request's limits have changed, for a plan of its own.
 
     Raises:
         RequestError: The table is broken or has no rows, none of them can be sent, a row cannot be rendered, or it

@@ -86,7 +86,7 @@ class ChunkAnswers:
     def stop(self) -> list[str]:
         """Stop the chunk's jobs that go on, and return their ARNs.
 
-        They are looked up and not remembered: whoever interrupts may do so between a Create and its answer.
+        They are looked up and not remembered: an interruption may come between a Create and its answer.
         """
         arns = [wave.output.arn for wave in self.past_waves() if not wave.finished]
         return [arn for arn in arns if arn is not None and self.jobs.stop(arn)]

@@ -7,7 +7,7 @@ from typing import Self
 
 from bedrock_batch_assets.partitions import split_chunk_key
 
-# Of the hex digest in a job name. It tells contents of one chunk apart, so 48 bits are plenty.
+# A job name holds so many digits of the digest. They tell the contents of one chunk apart, so 48 bits are plenty.
 DIGEST_LENGTH = 12
 
 _JOB_NAME = re.compile(r"(?P<chunk>.+-[0-9]{5})-(?P<digest>[0-9a-f]{12})(?:-w(?P<wave>[1-9][0-9]?))?")

@@ -88,5 +88,5 @@ def find_or_create(
 
 
 def latest(family: dict[JobName, JobState]) -> JobState | None:
-    """The job of the last wave, or None where there is none."""
+    """The job of the last wave, or None if there is none."""
     return next(reversed(family.values()), None)

@@ -13,7 +13,7 @@ FINISHED = frozenset({"Completed", "PartiallyCompleted", "Failed", "Stopped", "E
 class JobState:
     """One job, as GetModelInvocationJob or ListModelInvocationJobs describe it.
 
-    Counts are records; None where the service has measured nothing (it answers 0 until processing starts, and on
+    Counts are records; None if the service has measured nothing (it answers 0 until processing starts, and on
     failures before it).
     """
 

@@ -15,7 +15,7 @@ from bedrock_batch_assets.jobs.state import JobState
 # A job can be unknown for a while after Create: the Terraform provider allows its first Get 5 minutes.
 NOT_FOUND_GRACE_SECONDS = 300.0
 MIN_POLL_SECONDS = 1.0
-# How often a sleeping run listens for word that its job has finished: a read of Dagster's database each time.
+# A sleeping run looks for a notice so often. Each look reads Dagster's database once.
 NOTICE_SECONDS = 2.0
 
 
@@ -75,7 +75,7 @@ def wait_until_finished(
             return state
         seconds = poll_seconds(clock.now() - started, jobs.max_poll_seconds, clock.random())
         if told:
-            # The look that the word led to found the job unfinished, so the word is ahead of the service's answer.
+            # The notice came before the service's own answer, so the next look waits as long as any other.
             clock.sleep(seconds)
             told = False
         else:
@@ -83,7 +83,7 @@ def wait_until_finished(
 
 
 def _sleep_until_notice(clock: Clock, seconds: float, has_finished_notice: Callable[[], bool]) -> bool:
-    """Sleep, listening meanwhile. Returns whether there was word before the time was over."""
+    """Sleep, and look for a notice meanwhile. Returns whether there was one before the time was over."""
     end = clock.now() + seconds
     while (left := end - clock.now()) > NOTICE_SECONDS:
         clock.sleep(NOTICE_SECONDS)

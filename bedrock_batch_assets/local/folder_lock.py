@@ -26,13 +26,13 @@ def folder_lock(path: Path, url: str) -> Iterator[None]:
 
     Args:
         path: The lock file, inside of the folder. It is made if it is not there, and stays.
-        url: Where the UI will be, for whoever comes second.
+        url: The address of the UI, for the message that a second process gets.
 
     Raises:
         ConfigurationError: Another process holds the folder. The message says which.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Not inherited: the programs that are started here may outlive it.
+    # The lock is not inherited: the programs that are started here may outlive this process.
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         try:

@@ -13,7 +13,7 @@ from bedrock_batch_assets.errors import BatchError
 # Lines of a log that are shown when its program failed.
 TAIL_LINES = 30
 _POLL_SECONDS = 0.1
-# Becomes the program. (Popen's preexec_fn could do it, but not safely where the parent has threads.)
+# This process becomes the program. (Popen's preexec_fn could do it, but not safely if the parent has threads.)
 _WITH_DEFAULT_SIGNALS = """
 import os, signal, sys
 for number in (signal.SIGINT, signal.SIGTERM):
@@ -78,14 +78,14 @@ class Program:
             grace_seconds: How long to wait after each of the first two.
         """
         if self._has_ended:
-            # The number of the group may be somebody else's by now.
+            # The system may have given the group's number to another program by now.
             return
         for number, seconds in ((signal.SIGINT, grace_seconds), (signal.SIGTERM, grace_seconds), (signal.SIGKILL, 5.0)):
             if not self._signal(number):
                 break
             if self._wait_for_group(seconds):
                 break
-        # What is left is a zombie that this process has to take in.
+        # Only a zombie is left, which this process has to reap.
         self._process.wait()
         self._has_ended = True
 
@@ -93,7 +93,7 @@ class Program:
         try:
             os.killpg(self.pid, number)
         except (ProcessLookupError, PermissionError):
-            # macOS says "not permitted" where only zombies are left.
+            # macOS says "not permitted" if only zombies are left.
             return False
         return True
 

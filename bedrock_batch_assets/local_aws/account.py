@@ -96,7 +96,7 @@ class Account:
             return {name: (region, moto_internals.contents(name)) for name, region in moto_internals.buckets()}
 
     def list_objects(self, bucket: str, query: Mapping[str, str]) -> Answer | None:
-        """The answer to ListObjectsV2, or None where moto has to answer: no such bucket, or a special request."""
+        """The answer to ListObjectsV2, or None if moto has to answer: no such bucket, or a special request."""
         if not query.keys() <= _LISTING_PARAMETERS:
             return None
         with self.lock:

@@ -21,7 +21,7 @@ from bedrock_batch_assets.local_aws.settings import Settings
 
 # The service's default is not documented; a day is the shortest that can be asked for.
 _DEFAULT_TIMEOUT_HOURS = 24
-# Nor is the default page size of List.
+# The default page size of List is not documented either.
 _DEFAULT_PAGE = 100
 _JOB_ARN = re.compile(
     rf"arn:aws(-[^:]+)?:bedrock:(?P<region>[a-z0-9-]+):{ACCOUNT_ID}:model-invocation-job/[a-z0-9]{{12}}"

@@ -5,7 +5,7 @@ import time
 
 
 class Clock:
-    """Seconds since the epoch. Never goes back, also where it changes from manual to system time."""
+    """Seconds since the epoch. Never goes back, also if it changes from manual to system time."""
 
     def __init__(self, manual: bool = False) -> None:
         self._lock = threading.Lock()

@@ -53,7 +53,7 @@ class Job:
     # Counts the appointments made for this job: an earlier one is void.
     appointment: int = 0
     _described: tuple[tuple[int, int, int], msgspec.Raw] | None = None
-    # None: as they were asked for.
+    # None means the tags that Create was given.
     _tags: dict[str, str] | None = None
 
     @property

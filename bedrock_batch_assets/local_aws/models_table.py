@@ -1,7 +1,7 @@
 """The models that the stand-in knows: which family each is of, and which ids reach it.
 
 Sources: "Supported Regions and models for batch inference" and "Supported foundation models" in the Amazon Bedrock
-User Guide; output limits from the model pages there, where they have any.
+User Guide; output limits from the model pages there, if they have any.
 """
 
 import re
@@ -222,6 +222,6 @@ _PROFILE_ID = re.compile(rf"(?P<prefix>{'|'.join(map(re.escape, PROFILE_REGIONS)
 
 
 def split_profile_id(model_id: str) -> tuple[str | None, str]:
-    """An id's inference profile prefix (None where it has none) and the base model id."""
+    """An id's inference profile prefix (None if it has none) and the base model id."""
     match = _PROFILE_ID.fullmatch(model_id)
     return (match["prefix"], match["base"]) if match else (None, model_id)

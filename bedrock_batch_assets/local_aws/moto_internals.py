@@ -4,7 +4,7 @@ The product knows nothing of the stand-in, and the stand-in imports nothing of t
 not beside those of Dagster and botocore. `PRIVATE_PARTS` names each part with the version in which it was read, and
 what is lost without it; `make contract` checks them. The stand-in does not start without them.
 
-moto's backends are plain objects: whoever calls holds the account's lock, see `account.Account`.
+moto's backends are plain objects: the caller holds the account's lock, see `account.Account`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping

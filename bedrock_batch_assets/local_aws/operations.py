@@ -15,7 +15,7 @@ _UNSIGNED_STS = re.compile(rb"(^|&)Action=AssumeRoleWith(WebIdentity|SAML)(&|$)"
 
 _RUNTIME_PATHS = ("/model/", "/guardrail/", "/async-invoke")
 
-# Operations of S3 that share method and path with others, told apart from them by nothing.
+# Operations of S3 that share method and path with others, and nothing else distinguishes them.
 _PLAIN = {"ListObjects", "GetObject", "PutObject", "HeadObject", "DeleteObject", "CreateBucket", "DeleteBucket"}
 
 
@@ -26,7 +26,7 @@ class _Route:
     operation: str
     method: str
     path: re.Pattern[str]
-    # Query parameters and headers that must be there, the former with a value where it is fixed.
+    # Query parameters and headers that must be there, the former with a value if it is fixed.
     query: dict[str, str | None]
     headers: frozenset[str]
     # Path parameters by their place in `path`.

@@ -1,4 +1,4 @@
-"""Reads the levels of a page, which say where its rows and its lists begin.
+"""Reads the levels of a page, which say if its rows and its lists begin.
 
 Source: Apache Parquet, Encodings.md, "Run Length Encoding / Bit-Packing Hybrid".
 """

@@ -79,7 +79,7 @@ def count_statuses(file: BinaryIO, footer_digest: str | None = None) -> dict[str
 
 @dataclass(frozen=True, slots=True)
 class _Footer:
-    """A file's footer: what it says, as Arrow reads it, where it begins in bytes, and its digest."""
+    """A file's footer: what it says, as Arrow reads it, if it begins in bytes, and its digest."""
 
     metadata: pq.FileMetaData
     start: int

@@ -18,7 +18,7 @@ from bedrock_batch_assets.request import OutputFormat
 # Batches differ in length: with fewer on their way, makers and writers would wait for each other by turns (measured).
 _WAITING_BATCHES = 3
 _WAITING_BYTES = 32 << 20
-# More would wait for the one that makes the batches.
+# More threads would wait for the one that makes the batches.
 _MAX_ENCODERS = 4
 # Larger ones are encoded by the thread that writes them: fresh memory for megabytes costs more than is won (measured).
 _MOST_BYTES_AHEAD = 8 << 20

@@ -41,7 +41,7 @@ _REPEATED = 2
 
 
 class RowGroupWriter:
-    """Writes a Parquet file of row groups as they are. Whoever opened the file closes it."""
+    """Writes a Parquet file of row groups as they are. The caller, who opened the file, closes it."""
 
     def __init__(self, file: BinaryIO, schema: pa.Schema) -> None:
         """Begin the file.

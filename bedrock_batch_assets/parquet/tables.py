@@ -28,7 +28,7 @@ _BATCH_ROWS = 4_096
 
 
 class TableWriter:
-    """Writes batches of any length as row groups of a fixed number of rows, fewer only where rows are large."""
+    """Writes batches of any length as row groups of a fixed number of rows, fewer only if rows are large."""
 
     def __init__(self, path: Path, schema: pa.Schema, *, rows_per_chunk: int) -> None:
         """Start a file.
@@ -108,7 +108,7 @@ def read_rows(
         row_count: How many; None for all.
         columns: The ones to read, with all that they hold; None for all. Where a name has dots in it, a column below
             another may come along.
-        batch_rows: Rows per batch at most; fewer where rows are large.
+        batch_rows: Rows per batch at most; fewer if rows are large.
 
     Raises:
         IndexError: The file has not so many rows.

@@ -38,7 +38,7 @@ def _repetitive(columns: dict[str, pa.Array]) -> list[str]:
 def _short(columns: dict[str, pa.Array]) -> list[str]:
     """The columns whose least and greatest values are worth noting, for readers that skip by them.
 
-    Nobody looks for prompts and vectors between two others, and to compare them costs a tenth of writing (measured).
+    Nobody searches for a range of prompts or vectors, and comparing them costs a tenth of writing (measured).
     """
     return [name for name, values in columns.items() if values.nbytes <= _SHORT_BYTES * len(values)]
 

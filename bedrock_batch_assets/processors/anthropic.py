@@ -112,7 +112,7 @@ _TEXT_PLACES = TextPlaces(
 
 def _text(blocks: Sequence[AnthropicBlock] | str) -> str:
     if isinstance(blocks, str):
-        # Nobody documents it, and it is an answer that was paid for.
+        # This shape is not documented, and it is an answer that was paid for.
         return blocks
     if len(blocks) == 1 and blocks[0].text is not None and blocks[0].type == "text":
         return blocks[0].text

@@ -1,4 +1,4 @@
-"""What a processor is: the one place that knows the request and response bodies of a family of models."""
+"""A processor is the one place that knows the request and response bodies of a family of models."""
 
 import re
 from abc import ABC, abstractmethod
@@ -15,7 +15,7 @@ class ModelAnswer(msgspec.Struct, frozen=True, gc=False):
     """What one `modelOutput` says, in the columns of the result table.
 
     `response` is the model's text, `embedding` its vector; one of the two is None, by the processor's kind.
-    `truncated` is set where the model stopped at the token limit. Token counts are None where the body has none.
+    `truncated` is set if the model stopped at the token limit. Token counts are None if the body has none.
 
     A struct and not a dataclass: one is made per record, and a frozen dataclass takes ten times as long (measured).
     """
@@ -33,7 +33,7 @@ class TextPlaces(msgspec.Struct, frozen=True):
 
     Attributes:
         blocks: The list of content blocks.
-        block_type: The `type` of a block that holds text; None where blocks have no type.
+        block_type: The `type` of a block that holds text; None if blocks have no type.
         stop_reason: Why the model stopped.
         input_tokens: A token count.
         output_tokens: A token count.
@@ -89,7 +89,7 @@ class BaseProcessor(dg.ConfigurableResource, ABC):  # type: ignore[type-arg]
         return None
 
     def for_model(self, model_id: str) -> Self:  # noqa: ARG002
-        """The processor to use for one model: a copy where something depends on the model, else itself.
+        """The processor to use for one model: a copy if something depends on the model, else itself.
 
         Args:
             model_id: Base model id, see `registry.base_model_id`.

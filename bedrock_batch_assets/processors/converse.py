@@ -153,7 +153,7 @@ _LEADING_REASONING = re.compile(r"\A\s*<reasoning>.*?</reasoning>\s*", re.DOTALL
 
 def _text(blocks: Sequence[ConverseBlock] | str) -> str:
     if isinstance(blocks, str):
-        # Nobody documents it, and it is an answer that was paid for.
+        # This shape is not documented, and it is an answer that was paid for.
         return blocks
     if len(blocks) == 1 and blocks[0].text is not None:
         return blocks[0].text

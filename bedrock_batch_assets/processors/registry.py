@@ -24,7 +24,7 @@ _OPAQUE_ARN = re.compile(
 )
 
 # Asked for often, and outside batch inference (Amazon Bedrock User Guide, supported Regions and models for batch
-# inference, November 2026). Consulted only where no processor takes the model.
+# inference, November 2026). Consulted only if no processor takes the model.
 _NOT_BATCHED = re.compile(
     r"(cohere|ai21|stability|twelvelabs|luma)\..+"
     r"|amazon\.(titan-embed-text-v1|titan-embed-g1-text|titan-text|titan-tg1|titan-image|rerank).*"

@@ -32,11 +32,11 @@ class AnswerBlock:
     Attributes:
         rows: The row of the batch that a line is about, -1 if of none.
         starts: Where its answer begins in `contents`.
-        lengths: Bytes of the answer: UTF-8 text or float32 numbers. 0 where there is none.
+        lengths: Bytes of the answer: UTF-8 text or float32 numbers. 0 if there is none.
         truncated: Whether the answer stopped at the token limit.
         stop_reasons: Index into `reasons`.
         reasons: The stop reasons that occur.
-        input_tokens: `UNKNOWN` where they are not told.
+        input_tokens: `UNKNOWN` if they are not told.
         output_tokens: As the above.
         corrupt: Lines that could not be read.
         retryable: Lines that leave their record to be asked for again, see `OutputRecord`.
@@ -135,7 +135,7 @@ def encoded(text: str) -> bytes:
 
 
 def vector_bytes(vector: Sequence[float]) -> tuple[bytes, str | None]:
-    """The vector as float32 numbers; or nothing, and why it is none. An empty one is nothing for no reason."""
+    """The vector as float32 numbers; or nothing, and why it is none. An empty vector gives no bytes and no reason."""
     try:
         values = np.asarray(vector)
     except ValueError as problem:

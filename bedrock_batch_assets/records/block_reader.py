@@ -13,7 +13,7 @@ from bedrock_batch_assets.records.text_columns import CutLines, TextColumns
 if TYPE_CHECKING:
     from bedrock_batch_assets.processors.base import BaseProcessor
 
-# Enough that what is done once for all of them is not felt, and few enough for their vectors to stay in the
+# So many records that what is done once for all of them costs little, and few enough for their vectors to stay in the
 # processor's cache (measured).
 _RECORDS_TOGETHER = 128
 # Threads that take turns with the GIL lose less where the turns are few (measured: 1,024 are slower, 8,192 no faster).

@@ -48,8 +48,8 @@ _MAX_BYTES = 2**31 - 1
 _NUMBER_BYTES = 4
 
 
-# In order of worth: of two lines for a record, the one of higher worth counts. Plain numbers, since an enum's members
-# cost more to reach than all the rest of what is done per line (measured).
+# Statuses in order of worth: of two lines for a record, the one of higher worth counts. They are plain numbers: the
+# members of an enum cost more to reach than all the rest of what is done per line (measured).
 _STATUSES = ("missing", "skipped", "error", "truncated", "ok")
 _STATUS_NAMES = tuple(name.encode() for name in _STATUSES)
 _MISSING, _SKIPPED, _ERROR, _TRUNCATED, _OK = range(5)

@@ -153,7 +153,7 @@ def _offsets(values: pa.Array) -> npt.NDArray[Any]:
 
 
 def _listed(kind: pa.DataType, values: pa.Array, offsets: npt.NDArray[Any], items: pa.Array) -> pa.Array:
-    """Lists or maps that are null where `values` are, of items that begin at the first offset."""
+    """Lists or maps that are null if `values` are, of items that begin at the first offset."""
     starts = pa.py_buffer(np.ascontiguousarray(offsets - offsets[0]))
     return pa.Array.from_buffers(kind, len(values), [_validity(values), starts], children=[items])
 

@@ -197,7 +197,7 @@ class OutputParser:
         return self._decode(line)
 
     def _read_vector(self, line: bytes) -> OutputRecord | None:
-        """The record of a line with one vector in its place; None where the line is to be read another way."""
+        """The record of a line with one vector in its place; None if the line is to be read another way."""
         if self._vectors is None or (found := self._vectors.cut(line)) is None:
             return None
         rest, vector = found

@@ -11,7 +11,7 @@ from typing import Generic, Protocol, Self, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# More would be kept waiting by the one thread that reads and writes.
+# More workers would wait for the one thread that reads and writes.
 _MAX_WORKERS = 4
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bedrock_batch_assets.records.rendering import RenderedRecords
 
 
-# Enough that rendering does not wait for reading.
+# So many bytes are enough for rendering not to wait for reading.
 _READ_AHEAD_BYTES = 16 << 20
 # So many batches of records may be written and not yet digested.
 _DIGESTED_LATER = 2

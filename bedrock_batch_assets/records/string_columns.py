@@ -89,7 +89,7 @@ def narrowed(strings: pa.LargeStringArray) -> pa.StringArray:
 
 
 def valid_values(values: pa.Array) -> npt.NDArray[np.bool_]:
-    """Which values are not null, where some are: Arrow's `to_numpy` imports pandas."""
+    """Which values are not null, if some are: Arrow's `to_numpy` imports pandas."""
     first = values.offset // 8
     bits = np.unpackbits(np.frombuffer(values.buffers()[0], np.uint8, offset=first), bitorder="little")
     start = values.offset - 8 * first

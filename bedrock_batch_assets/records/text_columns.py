@@ -135,7 +135,7 @@ class TextColumns:
                 pyarrow.json.ReadOptions(use_threads=False, block_size=len(data) + 1),
                 pyarrow.json.ParseOptions(explicit_schema=self._schema, unexpected_field_behavior="ignore"),
             )
-            # It has taken the bytes of strings as they are.
+            # The reader does not check the bytes of strings.
             table.validate(full=True)
         except pa.ArrowException:
             return None
@@ -199,7 +199,7 @@ def _struct(members: dict[str, Any]) -> pa.StructType:
 
 
 def _member(values: pa.StructArray, path: tuple[str, ...]) -> pa.Array:
-    """A member of each struct. It is null where a struct on the way is: Arrow's JSON reader sees to that."""
+    """A member of each struct. It is null if a struct on the way is: Arrow's JSON reader sees to that."""
     for name in path:
         values = values.field(name)
     return values

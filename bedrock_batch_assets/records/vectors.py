@@ -33,7 +33,7 @@ class VectorReader:
     def cut(self, line: bytes) -> tuple[bytes, npt.NDArray[np.float64]] | None:
         """The line with `MARK` for the vector, and the vector.
 
-        None where this is not for sure what the line says: the field occurs twice (in whatever place), or is no flat
+        None if this is not for sure what the line says: the field occurs twice (in whatever place), or is no flat
         array of numbers that 64 bits hold.
         """
         key = line.find(self._key)

@@ -16,7 +16,7 @@ from bedrock_batch_assets.partitions import chunks
 class InputEvent:
     """The newest materialization of a batch's input: storage id, time (seconds since the epoch) and version.
 
-    `version` is None where the event has none: a person may report one by hand.
+    `version` is None if the event has none: a person may report one by hand.
     """
 
     storage_id: int

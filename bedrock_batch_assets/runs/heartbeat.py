@@ -1,7 +1,7 @@
 """Signs of life of a run's process, so that a run whose process is gone can be told from one that waits.
 
 Dagster's default run launcher cannot be asked whether a run's process lives, and when the code server dies with it,
-nobody notices. So each run leaves a beat in the instance: which process of which system, and when. If that system's
+nothing notices. So each run leaves a beat in the instance: which process of which system, and when. If that system's
 processes can be seen from here, the process itself is looked at. All others count as dead when their beats have not
 changed for more than a minute.
 """
@@ -211,7 +211,7 @@ def _write(instance: "DagsterInstance", run_id: str) -> None:
 def _this_system() -> tuple[str, str, str]:
     """What must be equal for a process number to mean the same process: host name, boot and PID namespace.
 
-    Boot and namespace are empty where there is no /proc (macOS, which has no such namespaces).
+    Boot and namespace are empty if there is no /proc (macOS, which has no such namespaces).
     """
     return socket.gethostname(), *_boot_and_namespace(os.getpid())
 

@@ -39,7 +39,7 @@ _RUNS_READ = 25
 
 @dataclass(frozen=True, slots=True)
 class RunIdentity:
-    """What a run works on. `model` is None where the run owns no job, or was never told.
+    """What a run works on. `model` is None if the run owns no job, or was never told.
 
     A batch may be named like another's chunk (`run-20240`), so `of_chunk` says which set `partition` is from.
     """

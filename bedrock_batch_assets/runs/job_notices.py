@@ -1,6 +1,6 @@
-"""Word from the sensor to waiting runs that their jobs have finished, so that they look at once.
+"""Notices from the sensor to waiting runs that their jobs have finished, so that the runs look at once.
 
-A hint and nothing more: a run that never hears it finds out by its own polling, and one that does hear it asks the
+A notice is a hint and nothing more. A run that gets none finds out by its own polling, and a run that gets one asks the
 service.
 """
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 def post_finished_notices(instance: "DagsterInstance", arns: Iterable[str]) -> None:
-    """Leave word that these jobs have finished."""
+    """Leave a notice that these jobs have finished."""
     if told := {_key(arn): "finished" for arn in arns}:
         dagster_internals.write_values(instance, told)
 
 
 def has_finished_notice(instance: "DagsterInstance", arn: str) -> bool:
-    """Whether somebody left word that the job has finished. One read of the instance's database.
+    """Whether there is a notice that the job has finished. One read of the instance's database.
 
     A database that is busy or away is no word: the run goes on asking the service itself.
     """

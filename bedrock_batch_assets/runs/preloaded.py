@@ -1,7 +1,7 @@
-"""What every run worker of the platform imports and loads. The fork server imports this module, and nobody else does.
+"""What every run worker of the platform imports and loads. Only the fork server imports this module.
 
-Whoever forks must have no threads: they are gone in the child, and locks that they held are not. So nothing here
-starts one, and no definitions of the user's own are imported, which might.
+A process that forks must have no threads: they are gone in the child, and the locks that they held are not. So
+nothing here starts one, and no definitions of the user's own are imported, which might.
 
 No error leaves this module: Python's fork server hides an ImportError, and ends at any other one, so that no run could
 start. A module that cannot be imported is left to the runs, and the log of the code server says so.

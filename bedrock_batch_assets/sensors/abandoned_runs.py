@@ -54,7 +54,7 @@ def abandoned_runs(instance: DagsterInstance, now: datetime | None = None) -> li
     """Runs of batches that ended without an error of a step, are the last ones of their partition, and stay so.
 
     A step that failed because the instance's database was away counts as no error of the step. Not those of a backfill
-    that a person cancelled, or of a partition that is no more. Each has our tags and its assets, also where the stored
+    that a person cancelled, or of a partition that is no more. Each has our tags and its assets, also if the stored
     run has not.
     """
     now = now or datetime.now(UTC)

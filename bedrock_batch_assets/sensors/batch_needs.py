@@ -127,7 +127,7 @@ class Judge:
         made = self.facts.backfills(batch.batch, batch.version, event)
         for backfill in made:
             asked_for = backfill.tags.get(INPUT_EVENT_TAG)
-            # By time, where an earlier release asked.
+            # By time, if an earlier release asked.
             is_for_it = backfill.created_at >= event.timestamp if asked_for is None else asked_for == event.name
             # One of an earlier materialization of the same content does the same work.
             if is_for_it or backfill.status == BACKFILL_REQUESTED:

@@ -13,7 +13,7 @@ C = TypeVar("C", bound=msgspec.Struct)
 
 
 def read_cursor(text: str | None, kind: type[C]) -> C:
-    """The cursor, or a fresh one where it is missing or cannot be read."""
+    """The cursor, or a fresh one if it is missing or cannot be read."""
     try:
         return msgspec.json.decode(text, type=kind) if text else kind()
     except msgspec.DecodeError:

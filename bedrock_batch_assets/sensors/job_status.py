@@ -158,10 +158,10 @@ def _report_jobs(
 def read_job_events(
     context: dg.SensorEvaluationContext, jobs: BedrockBatchJobs, owned: Mapping[str, str]
 ) -> list[JobEvent] | None:
-    """Read the events that are there, and leave word to the runs whose jobs have finished.
+    """Read the events that are there, and leave notices for the runs whose jobs have finished.
 
     Returns:
-        The events, also of jobs that are not ours; None where the queue cannot be read, and each tick has to sweep.
+        The events, also of jobs that are not ours; None if the queue cannot be read, and each tick has to sweep.
     """
     from botocore.exceptions import BotoCoreError, ClientError
 

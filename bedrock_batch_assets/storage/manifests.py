@@ -36,7 +36,7 @@ class BatchManifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChunkManifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What `jsonl_chunks` rendered. `key` is None where the chunk has no record to send."""
+    """What `jsonl_chunks` rendered. `key` is None if the chunk has no record to send."""
 
     chunk: str
     version: str

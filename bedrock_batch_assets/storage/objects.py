@@ -40,7 +40,7 @@ _COPY_PART_BYTES = 256 << 20
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """One object: `size` in bytes, `metadata` only where it came from a HEAD request."""
+    """One object: `size` in bytes, `metadata` only if it came from a HEAD request."""
 
     key: str
     size: int
@@ -177,7 +177,7 @@ class ObjectStore:
         return map_prefetched(lambda start: reader.read_range(start, _BLOCK_BYTES), starts)
 
     def head(self, key: str) -> ObjectInfo | None:
-        """What S3 knows about the object, user metadata included; None where there is none."""
+        """What S3 knows about the object, user metadata included; None if there is none."""
         try:
             with s3_errors_explained("s3:GetObject", self.bucket, key):
                 answer = self.client.head_object(Bucket=self.bucket, Key=key)

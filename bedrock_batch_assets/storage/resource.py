@@ -69,7 +69,7 @@ class BatchStorage(AwsConnection):
         return self._read(self.layout.batch_manifest(batch), BatchManifest, f"input_dataset for batch {batch}")
 
     def find_batch_manifest(self, batch: str) -> BatchManifest | None:
-        """The batch as it is now, or None where there is none."""
+        """The batch as it is now, or None if there is none."""
         try:
             return self.batch_manifest(batch)
         except NotMaterializedError:
@@ -84,7 +84,7 @@ class BatchStorage(AwsConnection):
         return self._read(self.layout.chunk_manifest(chunk), ChunkManifest, f"jsonl_chunks for chunk {chunk}")
 
     def find_chunk_manifest(self, chunk: str) -> ChunkManifest | None:
-        """What was rendered for the chunk, or None where nothing was."""
+        """What was rendered for the chunk, or None if nothing was."""
         try:
             return self.chunk_manifest(chunk)
         except NotMaterializedError:
@@ -111,7 +111,7 @@ class BatchStorage(AwsConnection):
             try:
                 return self._read(self.layout.former(batch).table_manifest, TableManifest, asset)
             except NotMaterializedError:
-                # The place that is named is the one where it is going to be.
+                # The place that is named is the one if it is going to be.
                 raise error from None
 
     def output_files(self, prefix: str) -> list[str]:
@@ -131,7 +131,7 @@ class BatchStorage(AwsConnection):
         return total
 
     def job_counts(self, output: JobOutput) -> JobCounts | None:
-        """What the job's own manifest counts; None where there is none that can be read, as for on-demand passes."""
+        """What the job's own manifest counts; None if there is none that can be read, as for on-demand passes."""
         from bedrock_batch_assets.storage.objects import ObjectNotFoundError, parse_s3_uri
 
         if output.arn is None:
@@ -147,7 +147,7 @@ class BatchStorage(AwsConnection):
         self.objects.put_bytes(key, encode(manifest), content_type="application/json")
 
     def part_summary(self, key: str) -> PartSummary | None:
-        """The row account that travels with a part, or None where there is no such part."""
+        """The row account that travels with a part, or None if there is no such part."""
         info = self.objects.head(key)
         text = (info.metadata or {}).get("summary") if info is not None else None
         return msgspec.json.decode(text, type=PartSummary) if text else None

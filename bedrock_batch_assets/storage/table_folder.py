@@ -64,7 +64,7 @@ class TableFolder:
         return {key: info for key, info in found.items() if key.startswith(folders)}
 
     def find_parts(self) -> list[Part | None]:
-        """The part of each chunk, staged or in place; None where there is none of the chunk's present version.
+        """The part of each chunk, staged or in place; None if there is none of the chunk's present version.
 
         One request a part, for the account that travels with it.
         """

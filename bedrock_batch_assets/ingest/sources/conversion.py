@@ -73,7 +73,7 @@ def _converted_below(values: pa.Array, target: pa.DataType) -> pa.Array:
     below = children(values)
     if pa.types.is_struct(values.type):
         places = [values.type.get_field_index(field.name) for field in target]
-        # A field that is not there is null, where a caller lets it be.
+        # A field that is not there is null, if a caller lets it be.
         below = [
             below[place] if place >= 0 else pa.nulls(len(values), field.type)
             for place, field in zip(places, target, strict=True)

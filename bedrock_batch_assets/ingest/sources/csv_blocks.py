@@ -46,8 +46,8 @@ class PlacedError(Exception):
     Attributes:
         problem: What is wrong.
         row: The row that it is in, counted from 1 below the header.
-        line: The line of the file where that begins which cannot be read, such as the opening quote.
-        end_line: The line where it shows.
+        line: The line of the file if that begins which cannot be read, such as the opening quote.
+        end_line: The line if it shows.
         seen: The text from the one to the other, and a little more.
     """
 

@@ -1,4 +1,4 @@
-"""What every fake model shares: the answer, the record error, and the reading of a request body."""
+"""All fake models share these: the answer, the record error, and the reading of a request body."""
 
 import re
 from collections.abc import Mapping

@@ -65,7 +65,7 @@ _NOT_IN_BATCH = ("toolConfig", "guardrailConfig")
 def answer(call: Call) -> Answer:
     """Answer a Converse body.
 
-    Batch outputs carry every member of a content block, null where it is not set, as the service serialises them.
+    Batch outputs carry every member of a content block, null if it is not set, as the service serialises them.
 
     Raises:
         BodyError: The body is not a Converse request, or the model has no text to converse with.

@@ -6,7 +6,7 @@ from typing import Literal
 
 # English text has about four characters to a token (Anthropic's and Amazon's own rule of thumb).
 CHARACTERS_PER_TOKEN = 4
-# Of a long prompt, only so many characters at each end are looked at, and fewer for what the answer is about.
+# Only so many characters at each end of a long prompt are looked at, and fewer for what the answer is about.
 _LOOKED_AT = 1500
 _TOPICS_FROM = 300
 
