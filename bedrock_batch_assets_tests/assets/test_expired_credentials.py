@@ -1,15 +1,21 @@
 """Credentials that expire while a batch is on its way: chunks wait and go on, and nothing is paid twice."""
 
-import threading
+import os
+import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 
 from bedrock_batch_assets.assets.batch_job_outputs import batch_job_outputs
+from bedrock_batch_assets.assets.jsonl_chunks import jsonl_chunks
 from bedrock_batch_assets.aws import renewal
+from bedrock_batch_assets.sensors.job_status import job_status_sensor
 from bedrock_batch_assets_tests.aws_files import AwsFiles
 from bedrock_batch_assets_tests.local_aws_fixture import LocalAws, wait_until
 from bedrock_batch_assets_tests.resources_on_local_aws import HAIKU, Bench
@@ -23,12 +29,24 @@ TABLE_OPERATIONS = ("CopyObject", "HeadObject", "GetObject", "PutObject", "ListO
 
 
 @pytest.fixture
-def bench(local_aws: LocalAws, aws_files: AwsFiles, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
-    """Keys in a file, and waits for new ones that are short."""
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(renewal, "_FIRST_PAUSE_SECONDS", 0.02)
     monkeypatch.setattr(renewal, "LONGEST_PAUSE_SECONDS", 0.05)
+
+
+@pytest.fixture
+def bench(local_aws: LocalAws, aws_files: AwsFiles, short_waits: None) -> Iterator[Bench]:
+    """Keys in a file."""
     aws_files.write_keys("first")
     with dg.DagsterInstance.ephemeral() as instance:
+        yield Bench.create(local_aws, instance)
+
+
+@pytest.fixture
+def watched(local_aws: LocalAws, aws_files: AwsFiles, short_waits: None, tmp_path: Path) -> Iterator[Bench]:
+    """The same, with an instance that another thread can read and change while a run goes on."""
+    aws_files.write_keys("first")
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
         yield Bench.create(local_aws, instance)
 
 
@@ -89,25 +107,25 @@ def test_a_chunk_that_begins_with_expired_credentials_waits(bench: Bench) -> Non
     assert_whole(bench, 120)
 
 
-def test_a_chunk_goes_on_with_keys_that_are_written_while_it_waits(bench: Bench, aws_files: AwsFiles) -> None:
+def test_a_chunk_goes_on_with_keys_that_are_written_while_it_waits(watched: Bench, aws_files: AwsFiles) -> None:
     """The keys expire while the job runs; a person writes new ones to the file; the run goes on with them."""
-    ingest(bench, 120)
-    bench.aws.put_settings({"seconds": {"InProgress": 1.0}})
+    ingest(watched, 120)
+    watched.aws.put_settings({"seconds": {"InProgress": 1.0}})
 
     def person() -> None:
-        wait_until(lambda: bool(bench.aws.jobs()))
-        bench.aws.put_settings({"expired_access_keys": ["first"]})
-        wait_until(lambda: bool(said(bench)))
+        wait_until(lambda: bool(watched.aws.jobs()), timeout=120)
+        watched.aws.put_settings({"expired_access_keys": ["first"]})
+        wait_until(lambda: bool(said(watched)), timeout=120)
         aws_files.write_keys("second")
 
-    thread = threading.Thread(target=person)
-    thread.start()
-    assert bench.chunk("demo-00000").success
-    thread.join()
-    messages = said(bench)
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(person)
+        assert watched.chunk("demo-00000").success
+        done.result()
+    messages = said(watched)
     assert len(messages) == 2, messages
     assert "ExpiredToken" in messages[0]
-    assert_whole(bench, 120)
+    assert_whole(watched, 120)
 
 
 def test_records_on_demand_stay_sendable(bench: Bench) -> None:
@@ -117,6 +135,52 @@ def test_records_on_demand_stay_sendable(bench: Bench) -> None:
     assert bench.chunk("demo-00000").success
     assert said(bench)
     assert_whole(bench, 30)
+
+
+@contextmanager
+def cancelled_by_a_person(bench: Bench) -> Iterator[None]:
+    """Cancel the run inside the block as soon as it waits, as Dagster does: by a signal to its process."""
+
+    def cancel() -> None:
+        wait_until(lambda: bool(said(bench)), timeout=120)
+        (run,) = bench.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+        bench.instance.report_run_canceling(run)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    # A failure in the thread is raised by its result.
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(cancel)
+        yield
+        done.result()
+
+
+def test_a_persons_cancel_ends_the_wait(watched: Bench) -> None:
+    """A run that waits for credentials ends as cancelled; its job, which it cannot stop, is stopped by the sensor."""
+    ingest(watched, 120)
+    watched.aws.put_settings({"seconds": {"InProgress": 60}})
+    refused = ("GetModelInvocationJob", "StopModelInvocationJob")
+    watched.aws.put_settings({"api_faults": [{"operation": name, "code": "expired"} for name in refused]})
+    with cancelled_by_a_person(watched):
+        result = watched.materialize([jsonl_chunks, batch_job_outputs], "demo-00000")
+    assert result.all_events[-1].event_type is dg.DagsterEventType.RUN_CANCELED
+    assert watched.aws.jobs()[0]["status"] not in {"Stopping", "Stopped"}
+    watched.aws.put_settings({"api_faults": []})
+    context = dg.build_sensor_context(instance=watched.instance, resources={"jobs": watched.jobs})
+    job_status_sensor(context)
+    watched.aws.wait_for_status("Stopped")
+
+
+def test_a_cancel_of_records_on_demand_leaves_them_sendable(watched: Bench) -> None:
+    """Threads that wait with a record in hand give it back when a person cancels: all are sent the next time."""
+    ingest(watched, 30)
+    watched.aws.put_settings({"api_faults": [{"operation": "InvokeModel", "code": "expired"}]})
+    with cancelled_by_a_person(watched):
+        result = watched.chunk("demo-00000")
+    assert result.all_events[-1].event_type is dg.DagsterEventType.RUN_CANCELED
+    assert watched.aws.ledger() == []
+    watched.aws.put_settings({"api_faults": []})
+    assert watched.chunk("demo-00000").success
+    assert_whole(watched, 30)
 
 
 def test_a_table_waits_as_its_chunks_do(bench: Bench) -> None:
