@@ -14,6 +14,8 @@ from types import FrameType
 
 from bedrock_batch_assets.errors import CredentialsError, LapsedCredentialsError
 
+logger = logging.getLogger(__name__)
+
 # Credentials are looked for again after a second, then less and less often. Looking may run a person's program.
 _FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 30.0
@@ -69,7 +71,7 @@ class RenewalWait:
             number = pauses.get(service, 0)
             pauses[service] = number + 1
         if is_news:
-            self._say(f"{problem} This run waits for that, and then goes on.")
+            self._tell(f"{problem} This run waits for that, and then goes on.")
         left = min(LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2 ** min(number, 10))
         while left > 0 and not self._ending.is_set():
             self._sleep(min(left, _SLICE_SECONDS))
@@ -88,7 +90,14 @@ class RenewalWait:
                 pauses.pop(name, None)
             is_news = is_waiting and not pauses
         if is_news:
-            self._say("AWS accepts the credentials again: going on.")
+            self._tell("AWS accepts the credentials again: going on.")
+
+    def _tell(self, text: str) -> None:
+        try:
+            self._say(text)
+        except Exception:
+            # Dagster's database may be away. A record that is in the hands of the caller must not be lost for that.
+            logger.exception("people could not be told: %s", text)
 
 
 _current: RenewalWait | None = None

@@ -450,6 +450,18 @@ def test_pauses_get_longer_and_stay_short() -> None:
     assert pause("S3") == 1.0
 
 
+def test_a_wait_goes_on_if_people_cannot_be_told(caplog: pytest.LogCaptureFixture) -> None:
+    """Dagster's database may be away when a wait begins: the call that waits does not fail for that."""
+
+    def fail(_: str) -> None:
+        raise OSError("the database is away")
+
+    wait = RenewalWait(fail, from_start=True, sleep=lambda _: None)
+    wait.pause("default", "S3", "The credentials have expired.")
+    wait.accepted("default", "S3")
+    assert "The credentials have expired." in caplog.text
+
+
 def test_services_that_wait_together_are_one_message() -> None:
     """A service that accepts the keys while another one still refuses them does not end the wait for people."""
     said: list[str] = []
