@@ -118,7 +118,8 @@ def _rows_accounted_for(
     """Rows are counted by what the files hold, and the summaries of the parts are compared with that."""
     decoded: Counter[str] = Counter()
     for part, file in zip(parts, files, strict=True):
-        decoded.update(_present(part.statuses()) if file.statuses is None else file.statuses)
+        if file.problem is None:
+            decoded.update(_present(part.statuses()) if file.statuses is None else file.statuses)
     wrong = list(_wrong_files(batch, parts, files))
     counted = decoded.total()
     return dg.AssetCheckResult(

@@ -81,6 +81,7 @@ def test_a_file_with_other_rows_than_its_summary_is_an_error(held: PartRows) -> 
     assert (result.passed, result.severity) == (False, ERROR)
     assert "b-00001: 100 rows in the batch's manifest, 100 in the part's summary" in str(result.description)
     assert not results["rows_accounted_for"].passed
+    assert number(results["rows_accounted_for"], "rows_counted") == 100 + (held.count or 0)
     assert "b-00001: its file" in str(results["rows_accounted_for"].description)
 
 
