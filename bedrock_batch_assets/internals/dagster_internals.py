@@ -304,11 +304,6 @@ def write_values(instance: "DagsterInstance", values: Mapping[str, str]) -> None
         instance.run_storage.set_cursor_values(dict(values))
 
 
-def storages(instance: "DagsterInstance") -> tuple[Any, Any]:
-    """The instance's storage of runs, and that of events."""
-    return instance.run_storage, instance.event_log_storage
-
-
 def end_run(instance: "DagsterInstance", run: "DagsterRun", message: str, *, canceled: bool) -> bool:
     """Write down that a run whose process is gone has failed, or was cancelled. False if this Dagster cannot."""
     report = getattr(instance, "report_run_canceled" if canceled else "report_run_failed", None)
