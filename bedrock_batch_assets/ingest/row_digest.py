@@ -39,7 +39,7 @@ def digest_rows(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> str:
         for column in block.columns:
             kind, pieces = column.type, column.chunks
             if pieces and _holds_extensions(kind):
-                # Lists of them cannot be flattened (pyarrow 26), and their storage is what is digested in the end.
+                # Nulls alone cannot be dropped from lists of them (pyarrow 26), and their storage is what counts.
                 pieces = [with_leaves(piece, _stored) for piece in pieces]
                 kind = pieces[0].type
             _add_values(state, kind, pieces)

@@ -127,15 +127,19 @@ def test_digests_stay_what_they_were() -> None:
 def test_extension_types_below_others_are_digested() -> None:
     """A list of uuids has the digest of its values, wherever it was cut; another uuid gives another."""
 
-    def column(*numbers: int) -> pa.Array:
-        identifiers = pa.array([bytes([number]) * 16 for number in numbers], pa.binary(16))
+    def column(*numbers: int | None) -> pa.Array:
+        """Lists of one uuid each, null for None."""
+        identifiers = pa.array([bytes([number or 0]) * 16 for number in numbers], pa.binary(16))
         return pa.ListArray.from_arrays(
-            pa.array(range(len(numbers) + 1), pa.int32()), pa.ExtensionArray.from_storage(pa.uuid(), identifiers)
+            pa.array(range(len(numbers) + 1), pa.int32()),
+            pa.ExtensionArray.from_storage(pa.uuid(), identifiers),
+            mask=pa.array([number is None for number in numbers]),
         )
 
     def digest(*pieces: pa.Array) -> str:
         batches = [pa.RecordBatch.from_arrays([piece], names=["a"]) for piece in pieces]
         return digest_rows(batches[0].schema, batches)
 
-    assert digest(column(1, 2, 3)) == digest(column(0, 1, 2).slice(1), column(3))
-    assert digest(column(1, 2, 3)) != digest(column(1, 2, 4))
+    # Of a piece that holds nulls alone, Arrow cannot drop them (pyarrow 26).
+    assert digest(column(1, None, 3)) == digest(column(0, 1).slice(1), column(None), column(3))
+    assert digest(column(1, None, 3)) != digest(column(1, None, 4))
