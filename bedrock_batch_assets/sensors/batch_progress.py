@@ -119,7 +119,7 @@ def progress(context: dg.SensorEvaluationContext, storage: BatchStorage, clock: 
 
 
 def _look_at(judge: Judge, key: str, *, after_part: bool) -> tuple[Need, bool]:
-    """What a batch needs, and whether AWS does not answer: then a look at any other batch would take as long in vain."""
+    """What a batch needs, and whether AWS does not answer: then a look at any other batch is as slow, and in vain."""
     try:
         return judge.look_at(key, after_part=after_part), False
     except Exception as error:
