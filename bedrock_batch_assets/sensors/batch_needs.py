@@ -137,7 +137,7 @@ class Judge:
 
     def _chunks(self, batch: BatchManifest, event: InputEvent | None, pending: Sequence[str], claim: "_Claim") -> Need:
         """The backfill of the chunks: once for each materialization of the input, and again if Dagster gave it up."""
-        if (batch.batch, batch.version) in self.given_up:
+        if (batch.batch, batch.version) in self.given_up and any(key in self.facts.chunks for key in pending):
             return Need(self._backfill(batch, event, pending))
         if claim is _Claim.ending:
             return Need(look_again_in=0.0)

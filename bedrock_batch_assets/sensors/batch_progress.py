@@ -7,12 +7,13 @@ import dagster as dg
 import msgspec
 from dagster import DagsterInstance
 
+from bedrock_batch_assets.aws.error_kinds import is_passing
 from bedrock_batch_assets.errors import BatchError
 from bedrock_batch_assets.runs.event_log import materializations_since, newest_event
 from bedrock_batch_assets.runs.identity import CHUNK_ASSETS, batch_of_chunk
 from bedrock_batch_assets.sensors.abandoned_runs import abandoned_runs, ask_again, given_up_backfills
 from bedrock_batch_assets.sensors.batch_facts import Facts
-from bedrock_batch_assets.sensors.batch_needs import PROBLEM_SECONDS, Judge, pending_chunks
+from bedrock_batch_assets.sensors.batch_needs import PROBLEM_SECONDS, Judge, Need, pending_chunks
 from bedrock_batch_assets.sensors.cursors import encode_cursor, read_cursor
 from bedrock_batch_assets.sensors.full_look import look_at_all
 from bedrock_batch_assets.sensors.outages import skipping_outages
@@ -95,18 +96,12 @@ def progress(context: dg.SensorEvaluationContext, storage: BatchStorage, clock: 
     judge = Judge(facts, storage, given_up, taken_care_of, now, context.log.warning)
     events: list[dg.AssetCheckEvaluation] = []
     notes: list[str] = []
-    for number, key in enumerate(keys):
-        if clock() - now > TICK_BUDGET_SECONDS:
-            cursor.waiting |= dict.fromkeys(keys[number:], now)
-            break
+    left = list(reversed(keys))
+    is_outage = False
+    while left and not is_outage and clock() - now <= TICK_BUDGET_SECONDS:
+        key = left.pop()
         cursor.waiting.pop(key, None)
-        try:
-            need = judge.look_at(key, after_part=key not in first)
-        except BatchError as error:
-            context.log.error(f"Batch {key}: {error}")
-            notes.append(f"batch {key}: {error}")
-            cursor.waiting[key] = now + PROBLEM_SECONDS
-            continue
+        need, is_outage = _look_at(judge, key, after_part=key not in first)
         if need.problem is not None:
             context.log.error(need.problem)
         notes += [text for text in (need.problem, need.note) if text is not None]
@@ -114,12 +109,24 @@ def progress(context: dg.SensorEvaluationContext, storage: BatchStorage, clock: 
         events += need.events
         if need.look_again_in is not None:
             cursor.waiting[key] = now + need.look_again_in
+    cursor.waiting |= dict.fromkeys(left, now)
     return dg.SensorResult(
         run_requests=requests,
         asset_events=events,
         cursor=encode_cursor(cursor),
         skip_reason=None if requests else _skip_reason(notes),
     )
+
+
+def _look_at(judge: Judge, key: str, *, after_part: bool) -> tuple[Need, bool]:
+    """What a batch needs, and whether AWS does not answer: then a look at any other batch is as slow, and in vain."""
+    try:
+        return judge.look_at(key, after_part=after_part), False
+    except Exception as error:
+        is_outage = is_passing(error)
+        if not is_outage and not isinstance(error, BatchError):
+            raise
+        return Need(problem=f"Batch {key} cannot be looked at: {error}", look_again_in=PROBLEM_SECONDS), is_outage
 
 
 def _touched(facts: Facts, cursor: Cursor, now: float) -> tuple[Cursor, list[str], list[str]]:
