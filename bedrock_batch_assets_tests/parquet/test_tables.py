@@ -1,6 +1,7 @@
 import io
 import random
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -104,11 +105,17 @@ def test_only_what_is_asked_for_is_fetched(
     store = ObjectStore(local_aws.client("s3"), local_aws.create_bucket("data"))
     store.upload_file(tmp_path / "t.parquet", "t.parquet")
     fetched: list[int] = []
-    store.client.meta.events.register(
-        "after-call.s3.GetObject", lambda parsed, **_: fetched.append(parsed["ContentLength"])
-    )
-    with store.open_reader("t.parquet", read_ahead=1_024) as file:
-        found = pa.Table.from_batches(read_rows(file, 5_500, 1_000, columns=columns))
+
+    def count(parsed: dict[str, Any], **_: object) -> None:
+        fetched.append(parsed["ContentLength"])
+
+    # The client is every test's: what this one listens to ends with it.
+    store.client.meta.events.register("after-call.s3.GetObject", count)
+    try:
+        with store.open_reader("t.parquet", read_ahead=1_024) as file:
+            found = pa.Table.from_batches(read_rows(file, 5_500, 1_000, columns=columns))
+    finally:
+        store.client.meta.events.unregister("after-call.s3.GetObject", count)
     assert found == rows.select(columns or rows.schema.names).slice(5_500, 1_000)
     assert sum(fetched) < (tmp_path / "t.parquet").stat().st_size * part
 

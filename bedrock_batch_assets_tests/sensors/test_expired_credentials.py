@@ -46,4 +46,4 @@ def test_the_progress_sensor_says_why_it_starts_nothing(bench: Bench, caplog: py
     result = batch_progress_sensor(context)
     assert isinstance(result, dg.SensorResult)
     assert result.run_requests == []
-    assert "Batch demo: The AWS credentials for S3" in caplog.text
+    assert "Batch demo cannot be looked at: The AWS credentials for S3" in caplog.text
