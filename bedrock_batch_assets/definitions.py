@@ -10,6 +10,7 @@ from bedrock_batch_assets.assets.result_table import result_table
 from bedrock_batch_assets.processors.registry import Processors
 from bedrock_batch_assets.resources import default_resources, fixed
 from bedrock_batch_assets.runs.forked_workers import start_forked_workers
+from bedrock_batch_assets.runs.instance_rules import warn_code_server
 from bedrock_batch_assets.sensors.batch_progress import batch_progress_sensor
 from bedrock_batch_assets.sensors.job_status import job_status_sensor
 
@@ -21,6 +22,7 @@ def platform(processors: Processors | None = None) -> dg.Definitions:
         processors: The processors to use instead of the defaults, such as a subclass with one of your own.
     """
     start_forked_workers()
+    warn_code_server()
     return dg.Definitions(
         assets=[input_dataset, jsonl_chunks, batch_job_outputs, result_parts, result_table],
         sensors=[batch_progress_sensor, job_status_sensor],

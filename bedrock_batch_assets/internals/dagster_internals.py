@@ -8,6 +8,7 @@ If a part is missing, its function does the same in a slower way or leaves the g
 process. If there is no other way, it raises ConfigurationError with the part's sentence.
 """
 
+import itertools
 import os
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -354,6 +355,44 @@ def set_worker_context(make_context: "Callable[[], BaseContext]") -> bool:
         return False
     server.DagsterApiServer._mp_ctx = property(lambda _: make_context(), _ignore)
     return True
+
+
+def code_server_instance(arguments: Sequence[str]) -> "tuple[list[str], list[Mapping[str, Any]]] | None":
+    """The run coordinator and the tag concurrency limits of the instance that a code server was started for.
+
+    They are read from the server's command line, or from DAGSTER_HOME. No instance is opened, so a database that is
+    away does not hinder the definitions from loading.
+
+    Args:
+        arguments: The command line of this process, as in `sys.argv`.
+
+    Returns:
+        The names of the coordinator's class and of those that it extends, and the limits as dagster.yaml has them.
+        None if this process is no code server, or if it was not told its instance.
+    """
+    if list(arguments[1:3]) != ["api", "grpc"]:
+        return None
+    try:
+        from dagster._core.instance.ref import InstanceRef
+        from dagster._serdes import deserialize_value
+
+        given = dict(itertools.pairwise(arguments)).get("--instance-ref")
+        if given is not None:
+            ref = deserialize_value(given, InstanceRef)
+        elif os.environ.get("DAGSTER_HOME"):
+            ref = InstanceRef.from_dir(os.environ["DAGSTER_HOME"])
+        else:
+            return None
+        coordinator = ref.run_coordinator
+        limits = ref.settings.get("concurrency", {}).get("runs", {}).get("tag_concurrency_limits")
+        if limits is None:
+            # As Dagster does it, and as it was written before Dagster 1.10: in the coordinator's own settings.
+            queue = getattr(coordinator, "get_run_queue_config", lambda: None)()
+            limits = [] if queue is None else queue.tag_concurrency_limits
+        return [kind.__name__ for kind in type(coordinator).__mro__], list(limits)
+    except Exception as error:  # noqa: BLE001  # whatever it is, the definitions load without this warning
+        PRIVATE_PARTS.say_once("code server's instance", error)
+        return None
 
 
 def _ignore(server: Any, context: BaseContext) -> None:

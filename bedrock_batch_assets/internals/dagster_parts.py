@@ -75,6 +75,12 @@ PRIVATE_PARTS = PrivateParts(
             "workers): the way to start them as forks of a warm process. Without it each run takes 5 to 6 CPU-seconds "
             "to start instead of 1.2."
         ),
+        "code server's instance": (
+            "Read in dagster 1.13.27 (dagster._cli.api: `--instance-ref` of `dagster api grpc`; "
+            "dagster._core.instance.ref.InstanceRef): the settings of the instance that a code server was started "
+            "for. Without them the code server's log does not say that the instance lacks the platform's limits; "
+            "input_dataset and `bedrock-batch status` still do."
+        ),
         "preloaded modules": (
             "Read in dagster 1.13.27 (modules that a run worker imports): what the process that run workers are forks "
             "of imports ahead. Without one of them each run imports it anew, up to a CPU-second."

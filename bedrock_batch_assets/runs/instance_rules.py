@@ -2,16 +2,22 @@
 
 The number of jobs in flight and "never two runs on one chunk" are settings of the instance, in dagster.yaml. On an
 instance with other settings the assets work all the same, and these two promises do not hold. So it is said wherever
-people look: in the sensor's log, on each input_dataset, and by `bedrock-batch status`.
+people look: in the code server's log when it loads, on each input_dataset, and by `bedrock-batch status`.
 """
 
+import logging
+import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from bedrock_batch_assets.internals.dagster_internals import code_server_instance
 from bedrock_batch_assets.tags import MODEL_TAG, PARTITION_TAG
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
+
+logger = logging.getLogger(__name__)
 
 COORDINATOR = "BatchRunCoordinator"
 _HELP = "Take it over from the dagster.yaml that the platform ships."
@@ -49,6 +55,15 @@ def instance_problems(instance: "DagsterInstance") -> list[str]:
     coordinators = [kind.__name__ for kind in type(instance.run_coordinator).__mro__]
     queue = instance.get_concurrency_config().run_queue_config
     return problems_of(coordinators, [] if queue is None else list(queue.tag_concurrency_limits))
+
+
+@cache
+def warn_code_server() -> None:
+    """If this process is a code server, log what its instance lacks, once: Dagster loads the definitions twice."""
+    found = code_server_instance(sys.argv)
+    if found is not None:
+        for problem in problems_of(*found):
+            logger.warning("%s", problem)
 
 
 def _per_value(limit: Mapping[str, Any]) -> bool:

@@ -234,6 +234,22 @@ def _process_context() -> None:
     assert {"_mp_ctx", "Process"} <= set(DagsterApiServer.StartRun.__code__.co_names)
 
 
+@checks("dagster", "code server's instance")
+def _code_server_instance() -> None:
+    from dagster._core.instance.ref import InstanceRef
+    from dagster._serdes import serialize_value
+
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "dagster.yaml").write_text(
+            "concurrency: {runs: {tag_concurrency_limits: [{key: a, limit: 3}]}}\n", encoding="utf-8"
+        )
+        ref = serialize_value(InstanceRef.from_dir(folder))
+    found = dagster_internals.code_server_instance(["dagster", "api", "grpc", "--instance-ref", ref])
+    assert found is not None
+    assert "QueuedRunCoordinator" in found[0]
+    assert found[1] == [{"key": "a", "limit": 3}]
+
+
 @checks("dagster", "preloaded modules")
 def _preloaded_modules() -> None:
     for module in dagster_internals.PRELOADED_MODULES:
