@@ -141,7 +141,7 @@ class BatchRequest(dg.Config):
     )
     processor: str | None = Field(
         default=None,
-        description="Name of the processor, only where the model id does not tell the model family "
+        description="Name of the processor, needed only if the model id does not name the model family "
         "(application inference profiles, custom models).",
     )
     max_cost_usd: float | None = Field(

@@ -1,4 +1,4 @@
-"""Tables and output files to measure on: made up, the same each time, and awkward where real ones are.
+"""Tables and output files to measure on: made up, the same each time, and awkward in the ways that real ones are.
 
 Prompts are English-like prose of about a kilobyte with quotes, line breaks and emoji in it; answers echo the record
 that they belong to, as the service does, and come shuffled.

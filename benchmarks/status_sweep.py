@@ -1,4 +1,4 @@
-"""One tick of the sensor that watches jobs, where there are thousands: the sweep, and what it reports.
+"""One tick of the sensor that watches jobs, with thousands of them: the sweep, and what it reports.
 
 python -m benchmarks.status_sweep [--jobs 2000]
 """

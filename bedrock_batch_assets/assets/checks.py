@@ -97,7 +97,7 @@ def table_checks(
         parts: The accounts of its parts, in order.
         total: Their sum.
         files: What their files hold, in order.
-        limits: From where on to complain.
+        limits: The shares from which on a check complains.
     """
     return [
         _rows_accounted_for(batch, parts, total, files),

@@ -108,7 +108,7 @@ def _retire_earlier_input(context: dg.AssetExecutionContext, manifest: BatchMani
     known = set(instance.get_dynamic_partitions(chunks.name))
     dropped: list[str] = []
     while (key := chunk_key(manifest.batch, len(manifest.chunks) + len(dropped))) in known:
-        # Dagster keeps the events of a deleted partition. Where its rows come back, its part is not there any more.
+        # Dagster keeps the events of a deleted partition. If its rows come back, its part is gone all the same.
         instance.report_runless_asset_event(
             dg.AssetMaterialization("result_parts", partition=key, description="The batch has no such chunk any more.")
         )

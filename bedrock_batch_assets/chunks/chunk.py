@@ -120,7 +120,7 @@ class Chunk:
             yield from read_rows(file, self.first_row, self.row_count, columns=columns)
 
     def encoded_rows(self) -> "Iterator[EncodedRows | pa.RecordBatch]":
-        """The chunk's input rows, in order, as they are stored where they are whole row groups."""
+        """The chunk's input rows, in order; still encoded if they are whole row groups."""
         from bedrock_batch_assets.parquet.files import read_encoded_rows
 
         with self.storage.objects.open_reader(self.rows_key) as file:

@@ -1,4 +1,4 @@
-"""Deleting a batch: its partitions in Dagster, and its data on S3 where that is wanted."""
+"""Deleting a batch: its partitions in Dagster, and its data on S3 if that is wanted."""
 
 import time
 from collections.abc import Sequence

@@ -120,7 +120,7 @@ class CodeLocation:
 class Webserver:
     """A Dagster webserver at `url`.
 
-    Every method raises `UnreachableError` where there is no webserver, and `DagsterRefusedError` where it answers
+    Every method raises `UnreachableError` if there is no webserver, and `DagsterRefusedError` if it answers
     with an error of its own. While the webserver's database is away, each waits for it, for five minutes at most.
 
     Args:
@@ -249,7 +249,7 @@ class Webserver:
             _expect(result, "DeleteDynamicPartitionsSuccess", f"Cannot delete partitions of {kind}")
 
     def forget_version(self, asset: str, partitions: Sequence[str], why: str) -> None:
-        """Make the latest event of these partitions, where they have one, one that was made from nothing."""
+        """Report, for each of these partitions that has an event, a newest one that was made from nothing."""
         known = list(self.materializations(asset, partitions))
         for start in range(0, len(known), PARTITIONS_PER_DELETE):
             params = {

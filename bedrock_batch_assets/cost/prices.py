@@ -80,7 +80,7 @@ class PriceTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         as_of: The day of the prices.
         source: Where they are from.
         models: By base model id (`anthropic.claude-3-haiku-20240307-v1:0`), or by the id of an inference profile
-            (`us.anthropic…`) or an ARN where that has a price of its own.
+            (`us.anthropic…`) or an ARN that has a price of its own.
         batch_share_of_on_demand: What a batch costs of the on-demand price, for models without a batch price.
     """
 

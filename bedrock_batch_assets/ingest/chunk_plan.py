@@ -194,7 +194,7 @@ class _Planner:
         self.row_count = row_count
 
     def extended(self, previous: Sequence[ChunkRange]) -> list[int]:
-        """The end rows of all chunks, as many as possible where `previous` has them."""
+        """The end rows of all chunks, with as many of those of `previous` as possible."""
         ends = self._kept(previous)
         start = ends[-1] if ends else 0
         if start == self.row_count:

@@ -163,7 +163,7 @@ class OnDemandPass:
             self.objects.put_bytes(self.output_key, after, content_type="application/jsonl")
 
     def _answer(self, line: Mapping[str, Any], pace: "Pace") -> dict[str, Any] | None:
-        """Claim a record, send it, and store the answer. None where another process has ended the pass."""
+        """Claim a record, send it, and store the answer. None if another process has ended the pass."""
         record_id = line["recordId"]
         pace.wait()
         if not self._claim(record_id):
@@ -181,7 +181,7 @@ class OnDemandPass:
         return answer
 
     def _claim(self, record_id: str) -> bool:
-        """Claim a record. False where another process has."""
+        """Claim a record. False if another process has claimed it."""
         from bedrock_batch_assets.storage.objects import ObjectNotFoundError
 
         key = f"{self.folder}claims/{record_id}"

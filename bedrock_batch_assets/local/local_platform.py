@@ -60,7 +60,7 @@ class LocalPlatform:
         port: Port of the webserver; None for a free one.
 
     Raises:
-        ProgramFailedError: On start, where a program does not come up. The message holds the end of its log.
+        ProgramFailedError: On start, if a program does not come up. The message holds the end of its log.
     """
 
     def __init__(

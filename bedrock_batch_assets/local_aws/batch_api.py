@@ -122,7 +122,7 @@ class BatchApi:
         return {}
 
     def list_jobs(self, region: str, query: dict[str, Any]) -> dict[str, Any]:
-        """ListModelInvocationJobs. A page is at most 100 jobs where `maxResults` is not given, newest first.
+        """ListModelInvocationJobs. A page is at most 100 jobs if `maxResults` is not given, newest first.
 
         Raises:
             ServiceError: A parameter does not fit, or the token is not one of ours.

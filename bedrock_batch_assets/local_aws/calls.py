@@ -43,7 +43,7 @@ class RequestRates:
         self._buckets: dict[str, tuple[float, float]] = {}
 
     def set(self, rates: dict[str, float]) -> None:
-        """Follow other rates; buckets start full where rates changed."""
+        """Follow other rates; a bucket whose rate changed starts full."""
         with self._lock:
             if rates != self._rates:
                 self._rates = dict(rates)

@@ -107,7 +107,7 @@ class Lifecycle:
             self._changed.notify_all()
 
     def resume(self, job: Job) -> None:
-        """Go on with a job of an earlier run, where its input is still there."""
+        """Go on with a job of an earlier run, if its input is still there."""
         if job.transitions[-1][0] in {"InProgress", "Stopping"} and job.total:
             try:
                 job.work = self._work(job)

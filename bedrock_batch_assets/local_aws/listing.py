@@ -11,7 +11,7 @@ from xml.sax.saxutils import escape
 from bedrock_batch_assets.local_aws.errors import ServiceError
 from bedrock_batch_assets.local_aws.http_messages import Answer
 
-# What S3 gives at most, and where `max-keys` is not given.
+# What S3 lists at most in one answer, and what it lists if `max-keys` is not given.
 _MAX_KEYS = 1000
 _MAX_INTEGER = 2**31 - 1
 

@@ -49,7 +49,7 @@ def service_of(request: Request) -> str:
 
 
 def operation_of(service: str, request: Request) -> tuple[str, dict[str, str]]:
-    """The operation's name ("Unknown" where no operation fits) and the parameters in its path, decoded once."""
+    """The operation's name ("Unknown" if no operation fits) and the parameters in its path, decoded once."""
     if target := request.headers.get("x-amz-target"):
         return target.rpartition(".")[2], {}
     if service in {"s3", "bedrock", "bedrock-runtime"}:

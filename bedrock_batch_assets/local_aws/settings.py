@@ -44,7 +44,7 @@ class RecordFaults(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_o
     corrupt: Share = 0.0
     error_code: int | str = 500
     error_message: str = "The system encountered an unexpected error during processing. Try your request again."
-    # Written to the error line as `retryable` where it is not None.
+    # Written to the error line as `retryable` if it is not None.
     error_retryable: bool | None = None
     # True: the same content meets the same fault every time. False: each try is drawn anew.
     permanent: bool = False
@@ -114,7 +114,7 @@ class EventFaults(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_on
 
 
 class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """All settings, with the service's documented values as defaults where it has any.
+    """All settings, with the service's documented values as defaults, if it has any.
 
     Limits are those of "Amazon Bedrock endpoints and quotas" in the AWS General Reference.
     """

@@ -113,7 +113,7 @@ def _statistics(statistics: pq.Statistics) -> Struct:
 
 
 def moved(column: Struct, by: int) -> Struct:
-    """A column's metadata where its pages lie so many bytes further on."""
+    """A column's metadata for pages that are so many bytes further on."""
     offsets = {
         name: Field(thrift.I64, column[name].value + by) for name in (DATA_PAGE, DICTIONARY_PAGE) if name in column
     }

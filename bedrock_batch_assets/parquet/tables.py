@@ -106,7 +106,7 @@ def read_rows(
         file: A Parquet file: a path, or a seekable binary file such as `ObjectStore.open_reader` gives.
         first_row: Where to begin.
         row_count: How many; None for all.
-        columns: The ones to read, with all that they hold; None for all. Where a name has dots in it, a column below
+        columns: The ones to read, with all that they hold; None for all. If a name has dots in it, a column below
             another may come along.
         batch_rows: Rows per batch at most; fewer if rows are large.
 

@@ -93,7 +93,7 @@ class VectorRows:
         offsets = self._offsets()
         lengths, is_valid = self._lengths()
         numbers = memoryview(self.column.values.buffers()[1] or b"").cast("B")
-        # The child array's own beginning, where the column was cut out of another.
+        # The child array's own beginning, if the column was cut out of another.
         first_number = self.column.values.offset
         rows = max(_PAGE_BYTES // (_NUMBER_BYTES * int(lengths.max(initial=1))), 1)
         for start in range(0, max(len(lengths), 1), rows):

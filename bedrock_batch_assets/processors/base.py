@@ -81,7 +81,7 @@ class BaseProcessor(dg.ConfigurableResource, ABC):  # type: ignore[type-arg]
         """
 
     def text_places(self) -> TextPlaces | None:
-        """Where answers can be read without `process_output`, many at a time and twice as fast; None: nowhere.
+        """Where in a body the answers are, to read many at a time, twice as fast as by `process_output`; or None.
 
         Promises that a body whose content is one block of text becomes an answer with this text, stop reason and
         these token counts as they stand there.
@@ -97,7 +97,7 @@ class BaseProcessor(dg.ConfigurableResource, ABC):  # type: ignore[type-arg]
         return self
 
     def check_model(self, model_id: str) -> None:
-        """Check the parameters against one model, where the service is known to refuse every record.
+        """Check the parameters against one model, if the service is known to refuse every record.
 
         Args:
             model_id: Base model id, see `registry.base_model_id`.

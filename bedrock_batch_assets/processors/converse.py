@@ -47,7 +47,7 @@ class ConverseOutput(msgspec.Struct, rename="camel", gc=False):
 class ConverseProcessor(BaseProcessor):
     """Nova, Llama, Mistral, DeepSeek, Qwen, gpt-oss, Gemma, GLM, Kimi, MiniMax, Nemotron and Palmyra, by Converse.
 
-    Claude answers it too, where a request asks for this processor by name.
+    Claude is answered by it, too, if a request names this processor.
     """
 
     # The families with batch quotas (AWS General Reference, Amazon Bedrock endpoints and quotas). What they have

@@ -155,7 +155,7 @@ def _joined(contents: Sequence[bytes]) -> tuple[Buffer, npt.NDArray[np.int64]]:
 
 
 def _vectors(vectors: Sequence[Any]) -> tuple[Buffer, npt.NDArray[np.int64]]:
-    """`vector_bytes` of each, as `_joined`: together, where they are arrays of numbers that 32 bits hold."""
+    """`vector_bytes` of each, as `_joined`; in one go if they are arrays of numbers that fit into 32 bits."""
     if all(isinstance(vector, np.ndarray) and vector.ndim == 1 and vector.dtype == np.float64 for vector in vectors):
         lengths = np.fromiter(map(len, vectors), np.int64, len(vectors))
         numbers = np.empty(lengths.sum(), np.float32)

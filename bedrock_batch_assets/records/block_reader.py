@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # So many records that what is done once for all of them costs little, and few enough for their vectors to stay in the
 # processor's cache (measured).
 _RECORDS_TOGETHER = 128
-# Threads that take turns with the GIL lose less where the turns are few (measured: 1,024 are slower, 8,192 no faster).
+# Threads that take turns with the GIL lose less if the turns are few (measured: 1,024 are slower, 8,192 no faster).
 _LINES_CUT_TOGETHER = 4_096
 # A few such blocks are in memory at a time, however long the lines are.
 _BYTES_CUT_TOGETHER = 8 << 20

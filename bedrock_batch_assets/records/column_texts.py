@@ -43,7 +43,7 @@ def check_column(schema: pa.Schema, column: str, reader: str) -> None:
 def text_column(values: pa.Array, column: str, first_row: int = 0) -> pa.StringArray:
     """The text of each value, by the rule of `value_to_text`; null if there is nothing to say.
 
-    Every value has the text of what was written, also where Python has no such value, see `exact_values`. Texts are
+    Every value has the text of what was written, also if Python has no such value, see `exact_values`. Texts are
     taken as they are, see `check_texts`.
 
     Args:

@@ -109,7 +109,7 @@ def _exact_timestamps(values: pa.Array) -> pa.Array:
 
 
 def _timestamp_texts(values: pa.Array) -> pa.StringArray:
-    """As `str(datetime)`. Where Python has no clock for a zone, the time is that of UTC."""
+    """As `str(datetime)`. If Python has no clock for a zone, the time is in UTC."""
     per_second = _PER_SECOND[values.type.unit]
     micros, rests = _microseconds(values)
     numbers = integers(values).tolist()

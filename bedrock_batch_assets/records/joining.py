@@ -128,7 +128,7 @@ class OutputJoin:
         self._first_row = first_row
         self._row_count = row_count
         self.next_row = first_row
-        # One slot per row. The contents are UTF-8 text or float32 numbers, of no length where there is no answer.
+        # One slot per row. The contents are UTF-8 text or float32 numbers, of no length if there is no answer.
         self._spool = Spool()
         self._starts = np.zeros(row_count, np.int64)
         self._lengths = np.zeros(row_count, np.int64)
@@ -182,7 +182,7 @@ class OutputJoin:
         return replace(block, starts=block.starts + start, stop_reasons=codes[block.stop_reasons], contents=[])
 
     def _slots(self, block: AnswerBlock) -> npt.NDArray[np.int64]:
-        """The slot of each line, -1 where it has none. Counts the lines that are corrupt or nobody's."""
+        """The slot of each line, -1 if it has none. Counts lines that are corrupt or belong to no record."""
         slots = block.rows - self._first_row
         slots[(slots < 0) | (slots >= self._row_count)] = -1
         self._counts["corrupt_lines"] += int(np.count_nonzero(block.corrupt))

@@ -169,7 +169,7 @@ class OutputParser:
             if self._vectors is not None and (record := self._read_vector(line)) is not None:
                 records.append(record)
                 continue
-            # Only what comes after the echo is decoded, where that tells all that is needed.
+            # Only what comes after the echo is decoded, if that is enough.
             start = line.find(OUTPUT_KEY)
             try:
                 content = decode(line if start < 0 else b"{" + line[start:])

@@ -68,7 +68,7 @@ def row_of(identifier: str | None) -> int | None:
 
 
 def rows_of(identifiers: Sequence[str | None]) -> npt.NDArray[np.int64]:
-    """`row_of` for many: -1 where there is no row."""
+    """`row_of` for many; -1 if there is no row."""
     try:
         characters = np.frombuffer("".join(identifiers).encode("ascii"), np.uint8)  # type: ignore[arg-type]
     except (TypeError, UnicodeEncodeError):
@@ -268,7 +268,7 @@ class RecordRenderer:
 
 
 def _each_slice(work: Callable[[int, int], None], row_count: int, first_row: int) -> None:
-    """Call `work` with the start and the row count of each slice; and of its halves, where its texts are too large.
+    """Call `work` with the start and the row count of each slice, or of its halves if its texts are too large.
 
     Raises:
         RequestError: One row alone is too large.

@@ -122,7 +122,7 @@ def empty_values(strings: pa.StringArray) -> npt.NDArray[np.bool_]:
 def json_escaped(strings: pa.StringArray) -> pa.StringArray:
     r"""The values as they stand between the quotes of a JSON string. There are no nulls among them.
 
-    Escapes what has to be: `"`, `\`, and characters below U+0020, by their short forms where JSON has one.
+    Escapes what has to be: `"`, `\`, and characters below U+0020, by their short forms if JSON has one.
 
     Raises:
         ColumnTooLargeError: They may have more than 2 GiB then.

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 
-# What stands in the vector's place: a number that no vector has, so that it is found again where it belongs.
+# What stands in the vector's place: a number that no vector has, so that it is found again in its place.
 _MARK = b"[-1.7052341e-203]"
 MARK = [-1.7052341e-203]
 

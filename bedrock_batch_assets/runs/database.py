@@ -47,7 +47,7 @@ _SQLITE_TEXTS = (
 _READ_ONLY = "25006"
 # Of SQLAlchemy and of the drivers, which all have them (PEP 249).
 _LOST_CONNECTION = frozenset({"OperationalError", "InterfaceError", "DisconnectionError"})
-# Classes of psycopg for states that pass (the same appendix), where an error is known by its text alone.
+# Classes of psycopg for states that pass (the same appendix), for errors that are known by their text alone.
 _PASSING_POSTGRES = frozenset(
     {
         "AdminShutdown",

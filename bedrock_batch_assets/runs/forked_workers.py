@@ -5,7 +5,7 @@ anything: a minute of a core for thirty jobs. Python's own fork server imports o
 threads that does nothing but fork, and Dagster's multiprocess executor offers the same as `start_method: forkserver`.
 For run workers there is no such setting, so it is put into the code server here.
 
-Nothing changes for runs that other launchers start (ECS, Kubernetes, Docker), nor where the code server is not what it
+Nothing changes for runs that other launchers start (ECS, Kubernetes, Docker), nor if the code server is not what it
 was in Dagster 1.13: then run workers start as they always did.
 """
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 BEAT_SECONDS = 15.0
 # After a beat that could not be written: with the database back, a beat is not to be long in coming.
 RETRY_SECONDS = 5.0
-# SQLite takes 999 values in a query where it is old (sqlite.org/limits.html, SQLITE_MAX_VARIABLE_NUMBER).
+# Old versions of SQLite take 999 values in a query (sqlite.org/limits.html, SQLITE_MAX_VARIABLE_NUMBER).
 _RUNS_PER_QUERY = 500
 # Six beats missed, in as many looks as fit. A database that comes back meets a process that tries every 17 s at least.
 DEAD_AFTER_SECONDS = 6 * BEAT_SECONDS

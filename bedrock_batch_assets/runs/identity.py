@@ -138,7 +138,7 @@ def model_of(instance: DagsterInstance, batch: str) -> str:
 
 
 def remember_model(instance: DagsterInstance, batch: str, model: str) -> None:
-    """Keep the batch's base model where wiping the asset's history does not reach it."""
+    """Keep the batch's base model in a place that wiping the asset's history does not reach."""
     # The small key-value store that the heartbeats are in, too.
     write_values(instance, {_model_key(batch): model})
 

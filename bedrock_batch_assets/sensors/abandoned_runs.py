@@ -93,7 +93,7 @@ def ask_again(run: dg.DagsterRun) -> dg.RunRequest:
 def given_up_backfills(instance: DagsterInstance, now: datetime | None = None) -> set[tuple[str, str]]:
     """Batches, with the version of their input, whose last backfill is one that Dagster has given up.
 
-    It does so where it cannot load the assets while the code server restarts, for example.
+    It does so if it cannot load the assets while the code server restarts, for example.
     """
     since = (now or datetime.now(UTC)) - LOOKBACK
     if not backfills(instance, is_wanted=lambda status: status == BACKFILL_FAILED, created_after=since, limit=1):

@@ -1,6 +1,6 @@
 """Shows in the UI how far the jobs are: at most one sweep over the service's list a tick, whatever the number of jobs.
 
-Where there is a queue of state-change events, they say when to sweep. Since events can be lost, there is a sweep now
+If there is a queue of state-change events, they say when to sweep. Since events can be lost, there is a sweep now
 and then without any.
 """
 
@@ -215,7 +215,7 @@ def sweep(
         jobs: The service.
         owned: By ARN.
         orphaned: By family, which can have several jobs, or none.
-        since: Jobs submitted before are not looked at; not used where orphans are looked for.
+        since: Jobs submitted before are not looked at; ignored if orphans are looked for.
     """
     deadline = time.monotonic() + TICK_BUDGET_SECONDS
     start = datetime.now(UTC) - LONGEST_LIFE

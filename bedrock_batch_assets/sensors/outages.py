@@ -13,7 +13,7 @@ Outcome = dg.SensorResult | dg.SkipReason
 
 
 def skipping_outages(tick: Callable[Parameters, Outcome]) -> Callable[Parameters, Outcome]:
-    """Let a tick end as skipped where the database cannot be used.
+    """Let a tick end as skipped if the database cannot be used.
 
     Its cursor stays as it was, so the next tick does all of it again; everything in a tick can be done twice.
     """

@@ -1,4 +1,4 @@
-"""Whether a batch's result table has to be asked for: again, where it failed or was wiped.
+"""Whether a batch's result table has to be asked for, and asked for again if it failed or was wiped.
 
 A `run_key` holds for ever, also for a run that failed, and it does not hold under another location name. So what is
 asked for is in the key, and whether it is asked for follows from the newest run of the table.

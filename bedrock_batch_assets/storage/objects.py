@@ -71,9 +71,9 @@ def parse_s3_uri(uri: str) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class ObjectStore:
-    """One bucket. Every write is encrypted with `kms_key_id` where that is given, else by the bucket's default.
+    """One bucket. Every write is encrypted with `kms_key_id` if that is given, else by the bucket's default.
 
-    All methods raise ConfigurationError (see `storage.s3_errors`) where access is denied, the bucket is missing,
+    All methods raise ConfigurationError (see `storage.s3_errors`) if access is denied, the bucket is missing,
     credentials are missing or wrong, or S3 cannot be reached.
     """
 
@@ -95,10 +95,10 @@ class ObjectStore:
             )
 
     def put_new(self, key: str, data: bytes, *, content_type: str | None = None) -> bool:
-        """Write an object where there is none. False, and nothing written, where there is one already.
+        """Write an object if there is none. False, and nothing written, if there is one already.
 
         S3 decides (`If-None-Match: *`, Amazon S3 User Guide, "Conditional writes"), so of two writers one succeeds.
-        False can also mean that this very write is there already, where its answer was lost and boto3 repeated it.
+        False can also mean that this very write is there already, if its answer was lost and boto3 repeated it.
         """
         try:
             with s3_errors_explained("s3:PutObject", self.bucket, key):
@@ -218,7 +218,7 @@ class ObjectStore:
                     yield ObjectInfo(item["Key"], item["Size"], item["ETag"], item["LastModified"])
 
     def copy(self, source_key: str, key: str) -> None:
-        """Copy inside the bucket, on S3's side, metadata included; in parts where it is large.
+        """Copy inside the bucket, on S3's side, metadata included; in parts if it is large.
 
         Raises:
             ObjectNotFoundError: There is no object under `source_key`.

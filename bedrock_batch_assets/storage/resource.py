@@ -162,5 +162,5 @@ class BatchStorage(AwsConnection):
 
 
 def version_of(*parts: object) -> str:
-    """A digest of JSON-like values, 16 hex digits: equal exactly where the values are."""
+    """A digest of JSON-like values, 16 hex digits: equal if, and only if, the values are."""
     return hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()[:16]

@@ -37,7 +37,7 @@ def s3_errors_explained(action: str, bucket: str, key: str = "") -> Iterator[Non
     retry deals with them.
 
     Args:
-        action: The IAM action at work, e.g. `s3:GetObject`; it is named where access is denied.
+        action: The IAM action at work, e.g. `s3:GetObject`; it is named if access is denied.
         bucket: The bucket at work.
         key: The key or prefix at work; empty for the whole bucket.
 

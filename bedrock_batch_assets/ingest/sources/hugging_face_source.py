@@ -23,7 +23,7 @@ _BATCH_ROWS = 256
 class HuggingFaceSource:
     """One split of a dataset, in the types that its features declare; images and audio as their bytes and path.
 
-    `dataset_id` is a hub id (`owner/name`, or `owner/name:configuration` where there are several), or the path of a
+    `dataset_id` is a hub id (`owner/name`, or `owner/name:configuration` if there are several), or the path of a
     local folder: one that holds data files, or one that `Dataset.save_to_disk` wrote.
     """
 

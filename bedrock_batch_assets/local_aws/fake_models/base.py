@@ -29,7 +29,7 @@ class Call:
     """One request to a model.
 
     `seed` is drawn from the body, so the same body is answered alike. `truncate` asks for an answer cut short as at
-    the token limit. `batch` tells batch inference from on-demand, where some bodies differ: `structured_output` and
+    the token limit. `batch` tells batch inference from on-demand, since some bodies differ: `structured_output` and
     `tools` say whether batch inference takes these.
     """
 

@@ -16,7 +16,7 @@ from bedrock_batch_assets.local_aws.fake_models.base import (
 )
 from bedrock_batch_assets.local_aws.fake_models.prose import write
 
-# Batch has no limit for Llama other than the model's, and 512 where the body asks for none (Llama's parameters page).
+# Batch has no limit for Llama other than the model's, and 512 if the body asks for none (Llama's parameters page).
 _LLAMA_DEFAULT_TOKENS = 512
 _STOP_REASONS = {"end": "stop", "length": "length", "stop_sequence": "stop"}
 

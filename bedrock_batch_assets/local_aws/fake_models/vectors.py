@@ -1,4 +1,4 @@
-"""The fake models' vectors: the same for the same seed, and of unit length where wanted."""
+"""The fake models' vectors: the same for the same seed, and of unit length if wanted."""
 
 import random
 from functools import cache
