@@ -1,4 +1,4 @@
-"""The chunk's job, and what the service wrote for it."""
+"""The chunk's job, and the answers that the service wrote for it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,7 +32,7 @@ from bedrock_batch_assets.tags import JOB_ARN_TAG, JOB_TAG
 
 
 class JobConfig(dg.Config):
-    """Options of one launch."""
+    """Options that apply to one launch."""
 
     resubmit: bool = Field(
         default=False,
@@ -92,7 +92,7 @@ def batch_job_outputs(
 
 
 class _JobOwner:
-    """Waits for jobs in a run's name."""
+    """Waits for jobs on behalf of a run."""
 
     def __init__(self, context: dg.AssetExecutionContext, jobs: BedrockBatchJobs, chunk: str) -> None:
         self._context = context
@@ -117,7 +117,7 @@ class _JobOwner:
         return self.last_state
 
     def stop_jobs_of_earlier_inputs(self, family: str) -> None:
-        """Stop the jobs that earlier runs of the chunk left to this one, and that are of other records than its own."""
+        """Stop the jobs that earlier runs of the chunk left going, if they send other records than this run does."""
         for earlier in families_left_behind(self._context.instance, self._chunk, family):
             name = JobName.parse(earlier)
             for state in self._jobs.find_family(name).values() if name is not None else ():
@@ -126,7 +126,7 @@ class _JobOwner:
 
     @contextmanager
     def stopping_with_the_run(self, answers: ChunkAnswers) -> Iterator[None]:
-        """Stop the chunk's job if the run is ended inside the block by somebody who does not want it any more."""
+        """Stop the chunk's job if a person ends the run inside the block."""
         log = self._context.log
         try:
             yield
@@ -159,12 +159,12 @@ class _JobOwner:
     def _ended_by(self) -> EndedBy:
         instance = self._context.instance
         try:
-            # The run's own object is a stale snapshot, so its status is read fresh.
+            # The run object is a snapshot from its start, so its status is read again.
             return ended_by(instance, instance.get_run_by_id(self._context.run.run_id))
         except Exception as error:
             if not is_outage(error):
                 raise
-            # The job goes on. If a person did ask, job_status_sensor stops it when the database is back.
+            # The job goes on. If a person ended the run, job_status_sensor stops the job when the database is back.
             return EndedBy.nobody
 
 
@@ -175,7 +175,7 @@ def _metadata(
     storage: BatchStorage,
     jobs: BedrockBatchJobs,
 ) -> dict[str, Any]:
-    """What people want to know of the chunk's job: the last one, if there were several waves."""
+    """Metadata about the chunk's job; about the last one, if there were several waves."""
     metadata: dict[str, Any] = {"records": records.records, "waves": len(outputs)}
     if not outputs:
         return {**metadata, "status": "no job: every row of the chunk is skipped"}

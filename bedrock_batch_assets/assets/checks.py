@@ -1,6 +1,6 @@
-"""The account of a result table, as asset checks: each says its numbers, whether it passes or not.
+"""Asset checks that account for every row of a result table. Each shows its numbers, whether it passes or not.
 
-They look at a table that has been written already, so a check that fails loses nothing: it shows what is wrong, and the
+They check a table that has been written already, so a failed check loses nothing: it shows what is wrong, and the
 blocking one also keeps assets downstream from using the table.
 """
 
@@ -49,7 +49,7 @@ TABLE_CHECKS = (
     BUILT_FROM_CURRENT_INPUT,
 )
 
-# A description names so many chunks; the metadata has the sums.
+# A description names at most so many chunks; the metadata has the sums.
 _CHUNKS_NAMED = 5
 
 
@@ -58,8 +58,8 @@ class PartRows:
     """What the file of a part holds.
 
     Attributes:
-        statuses: Its rows by `record_status`, decoded from the file; None if they were not: CSV would have to be read
-            as a whole, and what is damaged cannot be.
+        statuses: Its rows by `record_status`, decoded from the file. None if they were not: a CSV file must be read
+            as a whole, and a damaged file cannot be read.
         problem: What is wrong with the file; None if nothing is.
     """
 
@@ -115,7 +115,7 @@ def table_checks(
 def _rows_accounted_for(
     batch: BatchManifest, parts: Sequence[PartSummary], total: PartSummary, files: Sequence[PartRows]
 ) -> dg.AssetCheckResult:
-    """Rows are counted by what the files hold, and the summaries of the parts are compared with that."""
+    """The rows that the files hold are counted, and the summaries of the parts are compared with them."""
     decoded: Counter[str] = Counter()
     for part, file in zip(parts, files, strict=True):
         if file.problem is None:
@@ -162,7 +162,7 @@ def _named(wrong: Sequence[str]) -> str:
 
 
 def _record_ids_unique(total: PartSummary) -> dg.AssetCheckResult:
-    """A second line for a record, or one for a record that was not sent, changes no row: a warning."""
+    """A second line for a record, or a line for a record that was not sent, changes no row, so it is a warning."""
     return dg.AssetCheckResult(
         check_name=RECORD_IDS_UNIQUE.name,
         passed=total.duplicate_lines == total.unknown_record_ids == 0,
@@ -182,7 +182,7 @@ def _record_ids_unique(total: PartSummary) -> dg.AssetCheckResult:
 def _parts_and_manifest_agree(
     batch: BatchManifest, parts: Sequence[PartSummary], total: PartSummary, files: Sequence[PartRows]
 ) -> dg.AssetCheckResult:
-    """Rows that differ are an error. The service's own counts may lag behind its outputs: a warning."""
+    """Rows that differ are an error. Differing counts of the service are a warning: they may lag behind its outputs."""
     wrong_rows: list[str] = []
     wrong_records: list[str] = []
     for index, (entry, part, file) in enumerate(zip(batch.chunks, parts, files, strict=True)):

@@ -92,7 +92,7 @@ def _add_chunks(instance: dg.DagsterInstance, manifest: BatchManifest) -> None:
 
 
 def _retire_earlier_input(context: dg.AssetExecutionContext, manifest: BatchManifest) -> None:
-    """End the work on an earlier input, and take away the chunk partitions that this one has no more.
+    """End the work on an earlier input, and delete the chunk partitions that this input does not have.
 
     The manifest of this input is in place: runs that go on read it. Backfills are cancelled before partitions go, since
     Dagster fails a backfill that lacks one; and runs are ended after that, since they stop their job if their chunk is

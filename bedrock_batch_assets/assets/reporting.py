@@ -1,4 +1,4 @@
-"""What people see of assets: errors without tracebacks, and metadata that reads well in the UI."""
+"""What the UI shows of assets: errors without tracebacks, and metadata that reads well."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 PREVIEW_CELL_CHARACTERS = 300
 PREVIEW_ROWS = 5
 
-# An outage of S3 or Bedrock that boto3's own tries (half a minute) do not outlast: the step is tried again after 5 s,
+# If an outage of S3 or Bedrock outlasts boto3's own retries (half a minute), the step is tried again after 5 s,
 # then 10 s and so on up to 2 minutes, for 17 minutes in all.
 MAX_STEP_RETRIES = 12
 _FIRST_RETRY_SECONDS = 5.0
@@ -29,7 +29,7 @@ _LONGEST_RETRY_SECONDS = 120.0
 
 @contextmanager
 def asset_run(context: dg.AssetExecutionContext, *, is_started_by_person: bool = False) -> Iterator[str]:
-    """The frame of every asset's body: gives the partition key, and leaves signs of life while the body runs.
+    """The frame of every asset's body: it yields the partition key, and writes heartbeats while the body runs.
 
     An error that a person can mend becomes a step failure that shows its message and is not retried. One that passes
     by itself is waited out: every body can be run again, since what it has paid for is found again. Credentials that
@@ -38,7 +38,7 @@ def asset_run(context: dg.AssetExecutionContext, *, is_started_by_person: bool =
 
     Args:
         context: The asset's.
-        is_started_by_person: Somebody has just launched it and is looking: credentials that are refused from the start,
+        is_started_by_person: Whether a person has just launched it: then credentials that are refused from the start,
             and an address that cannot be reached, fail at once.
     """
     try:

@@ -31,7 +31,7 @@ def result_parts(
                 f"The answers of chunk {chunk.key} are for an earlier input: materialize jsonl_chunks and "
                 "batch_job_outputs of this chunk first."
             )
-        # Out of the table's readers' sight until all parts of this input are there: result_table moves it.
+        # The part stays outside the table's folder until all parts of this input are there: result_table moves it.
         staged = storage.layout.staged_part(chunk.batch, chunk.index, chunk.version, chunk.output_format)
         joined = join_chunk(chunk, outputs, staged, head_rows=PREVIEW_ROWS)
     summary = joined.summary

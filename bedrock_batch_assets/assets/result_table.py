@@ -1,4 +1,4 @@
-"""The batch's result: every part in, every row accounted for."""
+"""The batch's result: all parts are there, and every row is accounted for."""
 
 import io
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from bedrock_batch_assets.storage.resource import BatchStorage
 from bedrock_batch_assets.storage.table_folder import PARALLEL_REQUESTS, Part, TableFolder
 from bedrock_batch_assets.tags import VERSION_METADATA
 
-# What is read of a part at a time: its end, and a column of a few hundred bytes a row group.
+# How much of a part is read at a time: its footer, and one column of a few hundred bytes per row group.
 READ_BYTES = 64 << 10
 
 
@@ -74,7 +74,7 @@ def result_table(
 
 
 def _clean_up(context: dg.AssetExecutionContext, folder: TableFolder, parts: list[Part]) -> None:
-    """Delete what waited for the table. It is whole without that: if nothing may be deleted, it stays so."""
+    """Delete what was staged for the table. The table is whole without that, so a denied delete is no error."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
@@ -95,7 +95,7 @@ def _all_parts(batch: BatchManifest, folder: TableFolder) -> list[Part]:
 
 
 def rows_in_files(batch: BatchManifest, parts: Sequence[Part], storage: BatchStorage) -> list[PartRows]:
-    """What the files of the table hold. Of a CSV file only the size is compared."""
+    """What the files of the table hold. For a CSV file, only the size is compared."""
     from bedrock_batch_assets.parquet.files import DamagedPartError, count_statuses
 
     objects = storage.objects
@@ -119,7 +119,7 @@ def rows_in_files(batch: BatchManifest, parts: Sequence[Part], storage: BatchSto
 def _head(
     batch: BatchManifest, key: str, rows: PartRows, storage: BatchStorage
 ) -> tuple[list[dict[str, Any]], PartRows]:
-    """The first rows of a part, and what is known of its file then: all of its columns are read here."""
+    """The first rows of a part, and what reading all of its columns says about its file."""
     from bedrock_batch_assets.parquet.files import DamagedPartError, read_head
 
     if rows.problem is not None:

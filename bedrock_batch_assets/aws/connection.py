@@ -37,7 +37,7 @@ class AwsConnection(dg.ConfigurableResource):  # type: ignore[type-arg]
         """A boto3 client of `service`, made once. It finds renewed credentials by itself: see `aws/credentials.py`.
 
         Raises:
-            ConfigurationError: There is no region, or no such profile, or the address is none.
+            ConfigurationError: There is no region, there is no such profile, or the endpoint is not an address.
         """
         if service not in self._clients:
             from botocore.config import Config
@@ -89,7 +89,7 @@ class AwsConnection(dg.ConfigurableResource):  # type: ignore[type-arg]
 
 
 def _profile(name: str | None) -> Profile:
-    """A profile with its settings, as far as they can be read."""
+    """A profile with those of its settings that can be read."""
     from botocore.exceptions import BotoCoreError
 
     try:

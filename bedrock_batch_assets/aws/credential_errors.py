@@ -26,9 +26,9 @@ SET_CREDENTIALS = (
     "for the local stand-in."
 )
 RENEW = "renew them: sign in again (`aws sso login`), or write new ones to ~/.aws or to the AWS_* variables."
-# What a program writes to its standard error can be long.
+# A program's standard error can be long.
 _LONGEST_TEXT = 500
-# What ProcessProvider says if the program ended well, and printed something else (botocore/credentials.py).
+# ProcessProvider's message if the program exited with 0 and printed something else (botocore/credentials.py).
 _WRONG_OUTPUT = ("Unsupported version", "Missing required key")
 
 
@@ -54,13 +54,13 @@ class Profile:
 
 
 def one_line(text: object) -> str:
-    """What AWS, boto3 or a program said, as a part of a sentence: without line breaks and without its full stop."""
+    """A message of AWS, boto3 or a program as part of a sentence: without line breaks and its full stop."""
     line = " ".join(str(text).split()).rstrip(".")
     return line if len(line) <= _LONGEST_TEXT else f"{line[:_LONGEST_TEXT]}…"
 
 
 def refused(code: str, message: str, what: str) -> LapsedCredentialsError:
-    """AWS was asked, and does not accept the credentials.
+    """The error if AWS does not accept the credentials of a request.
 
     Args:
         code: AWS's error code.
@@ -96,7 +96,7 @@ def refused_without_reason(what: str) -> LapsedCredentialsError:
 
 
 def unusable(error: Exception, what: str = "", profile: Profile | None = None) -> CredentialsError | None:
-    """There are no credentials that could be sent to AWS. None if botocore's error is about something else.
+    """The error if there are no credentials to send to AWS; None if botocore's error is about something else.
 
     Args:
         error: What botocore raised when it looked for credentials, or renewed them.
@@ -152,10 +152,10 @@ def unusable(error: Exception, what: str = "", profile: Profile | None = None) -
 
 
 def not_loaded(error: Exception, profile: Profile) -> ConfigurationError:
-    """Credentials could not be loaded, or not renewed, for whatever reason.
+    """The error if credentials could not be loaded or renewed, for whatever reason.
 
     Args:
-        error: What came out of botocore, which lets errors of files and programs pass as they are.
+        error: What botocore raised; it does not wrap errors of files and programs.
         profile: Where it looked.
 
     Returns:
@@ -233,7 +233,7 @@ def _not_retrieved(error: Any, where: Profile, purpose: str) -> CredentialsError
 
 
 def _role_refused(error: "ClientError", profile: Profile) -> ConfigurationError:
-    """AWS STS or SSO did not give the credentials of a role."""
+    """The error if AWS STS or SSO refused the credentials of a role."""
     code, message = error_code(error), error_message(error)
     said = one_line(message) or code
     role = profile.settings.get("role_arn") or os.environ.get("AWS_ROLE_ARN")

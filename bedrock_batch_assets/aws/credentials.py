@@ -39,7 +39,7 @@ class RenewableCredentials(Credentials):
     """
 
     def __init__(self, load: Callable[[], Credentials | None], profile: Callable[[], Profile], owner: str) -> None:
-        """Load them when they are asked for.
+        """Create credentials that are loaded when they are first asked for.
 
         Args:
             load: Looks for credentials anew.
@@ -51,7 +51,7 @@ class RenewableCredentials(Credentials):
         self._owner = owner
         self._lock = threading.Lock()
         self._found: Credentials | None = None
-        # How often they were forgotten: it tells whether another thread has renewed those that one was refused with.
+        # Counts how often they were forgotten, so that a thread knows whether another one has renewed them already.
         self._generation = 0
         self._signed_with = threading.local()
         self._worked = False
@@ -60,7 +60,7 @@ class RenewableCredentials(Credentials):
         self.account_id = None
 
     def get_frozen_credentials(self) -> "ReadOnlyCredentials":
-        """The credentials to sign one request with. If the run of this process waits for credentials, so does this.
+        """The credentials to sign one request with. A run that waits for credentials waits here, too.
 
         Raises:
             CredentialsError: There are none that can be used.
@@ -82,7 +82,7 @@ class RenewableCredentials(Credentials):
                 return frozen
 
     def watch(self, client: Any) -> None:
-        """Look at all answers to a client's requests. A refusal of these credentials is waited out if the run waits."""
+        """Watch all answers to a client's requests. A run that waits for credentials waits out a refusal."""
         if client.meta.service_model.service_name == "s3":
             note_parameters(client)
         look_at_answers(client, partial(self._look_at, client))
@@ -90,7 +90,7 @@ class RenewableCredentials(Credentials):
     def _look_at(
         self, client: Any, answer: dict[str, Any], operation: "OperationModel", context: dict[str, Any]
     ) -> bool:
-        """Look at an answer of AWS, and say whether the request is to be sent again.
+        """Look at an answer of AWS, and return whether to send the request again.
 
         Raises:
             LapsedCredentialsError: AWS does not accept the credentials, there are no others, and nobody waits.
@@ -123,7 +123,7 @@ class RenewableCredentials(Credentials):
         if generation < self._generation:
             # Another thread has renewed them meanwhile.
             return
-        # A program gives out other ones each time, which may be refused each time: so once without a pause.
+        # A credential_process gives out new ones each time, which may all be refused: only the first try has no pause.
         if not context.get(_TRIED):
             context[_TRIED] = True
             self._forget(generation)

@@ -1,4 +1,4 @@
-"""What kind of error AWS answered with: by its code, its status, or what broke on the way."""
+"""What kind of error AWS answered with, by its code, its HTTP status, or what broke on the way."""
 
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,7 @@ def error_status(error: "ClientError") -> int:
 
 
 def unwrapped(error: Exception) -> Exception:
-    """The error behind one of boto3's transfer manager, which keeps it as the context alone."""
+    """The cause of an error of boto3's transfer manager, which keeps it in `__context__` alone."""
     from boto3.exceptions import S3UploadFailedError
 
     inner = error.__context__

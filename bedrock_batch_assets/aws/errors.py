@@ -26,9 +26,9 @@ from bedrock_batch_assets.errors import (
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
 
-# What botocore makes of an answer without a body.
+# The code that botocore makes up for an answer without a body.
 _NO_REASON = frozenset({"", "forbidden", "bad request", "unknown", "none"})
-# Parts of a denial's message, with what a person has to do about it, the most special first (AWS Identity and Access
+# Parts of a denial's message, with what a person has to do about it, the most specific first (AWS Identity and Access
 # Management User Guide, "Troubleshoot access denied error messages").
 _REMEDIES = {
     "service control policy": "An administrator of the AWS organization has to change that policy.",
@@ -51,7 +51,7 @@ def errors_explained(
     Args:
         action: The IAM action at work, e.g. `s3:GetObject`; it is named in the error.
         resource: What it acts on.
-        own: Explains error codes that one service alone has; it is asked first.
+        own: Explains error codes that only one service has; it is asked first.
 
     Raises:
         AccessDeniedError: The action is not allowed.

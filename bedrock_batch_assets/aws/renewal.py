@@ -1,4 +1,4 @@
-"""Waiting for renewed credentials: what a run does while AWS does not accept those that it has.
+"""Waiting for renewed credentials, which a run does while AWS does not accept those that it has.
 
 A run lives for hours, a token often for one. So a run waits where it is, in whatever call it makes, says so once, and
 goes on as soon as the credentials are renewed. Only the end of the run, such as a person's cancel, ends that wait.
@@ -22,7 +22,7 @@ LONGEST_PAUSE_SECONDS = 30.0
 # How soon a wait in a thread notices that the process is to end.
 _SLICE_SECONDS = 0.5
 
-# Stands for a service if it is the source of the credentials that gives out none.
+# Takes the place of a service's name if the source of the credentials gives out none.
 SOURCE = "source"
 
 _ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -42,7 +42,7 @@ class RenewalWait:
         self._ending = threading.Event()
 
     def end(self) -> None:
-        """Let nobody wait any longer: the process is to end."""
+        """End all waits: the process is about to end."""
         self._ending.set()
 
     def is_worth_it(self, problem: Exception, *, worked_before: bool) -> bool:
@@ -79,13 +79,13 @@ class RenewalWait:
 
     def accepted(self, owner: str, service: str) -> None:
         """A service has accepted the credentials."""
-        # Nearly always there is nothing to do, and this is called for each answer.
+        # This is called for each answer, and nearly always there is nothing to do.
         if not self._pauses.get(owner):
             return
         with self._lock:
             pauses = self._pauses[owner]
             is_waiting = bool(pauses)
-            # What the source gives out is good as soon as a service says so.
+            # The source is fine as soon as a service accepts what it gave out.
             for name in (service, SOURCE):
                 pauses.pop(name, None)
             is_news = is_waiting and not pauses
@@ -96,7 +96,7 @@ class RenewalWait:
         try:
             self._say(text)
         except Exception:
-            # Dagster's database may be away. A record that is in the hands of the caller must not be lost for that.
+            # Dagster's database may be away, and the caller may hold a paid answer, which must not be lost for that.
             logger.exception("people could not be told: %s", text)
 
 
@@ -133,7 +133,7 @@ def waiting_for_renewal(
 
 @contextmanager
 def _without_traces() -> Iterator[None]:
-    """Keep botocore from logging a trace each time that credentials cannot be renewed: people are told once."""
+    """Keep botocore from logging a trace each time that credentials cannot be renewed: one line was logged already."""
 
     def is_wanted(record: logging.LogRecord) -> bool:
         return not str(record.msg).startswith("Refreshing temporary credentials failed")

@@ -1,4 +1,4 @@
-"""A chunk's answers: asked for, and noted where they are."""
+"""A chunk's answers: asking for them, and noting where they are."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,7 +23,7 @@ def answers_of(
     log: Callable[[str], None],
     clock: Clock,
 ) -> ChunkAnswers:
-    """All that was and will be asked of the service for a chunk.
+    """Everything that was and will be asked of the service for a chunk.
 
     Args:
         chunk: The chunk.

@@ -1,4 +1,4 @@
-"""A chunk of a batch: its rows, and all that decides what becomes of them."""
+"""A chunk of a batch: its rows, and everything that decides how they are answered."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Chunk:
     Attributes:
         batch: The batch key.
         index: The chunk's number in the batch, from 0.
-        version: Of everything that its answers and its part of the table depend on.
+        version: Digest of everything that its answers and its part of the table depend on.
         first_row: Index of its first row in the whole batch.
         row_count: Its rows.
         rows_key: The key of the batch's table, a Parquet file.
@@ -36,8 +36,8 @@ class Chunk:
         model_id: The model that answers, as the request has it.
         processor: Makes records and reads answers, with the batch's parameters.
         template: The prompt; None for an embedding model.
-        output_format: Of the chunk's part of the result table.
-        storage: Where all of this lies.
+        output_format: The format of the chunk's part of the result table.
+        storage: The bucket that holds all of this.
     """
 
     batch: str

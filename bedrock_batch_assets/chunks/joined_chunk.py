@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bedrock_batch_assets.parquet.files import EncodedRows
     from bedrock_batch_assets.records.joining import OutputJoin
 
-# So much of the chunk's rows may be in memory before their answers are, besides what is read at a time, which may be a
+# How much of the chunk's rows may be read ahead of their answers, besides the piece being read, which may be a
 # row group.
 _READ_AHEAD_BYTES = 8 << 20
 
@@ -87,8 +87,8 @@ def write_part(
 
     Args:
         path: Of the file; overwritten.
-        output_format: Of the file. Encoded rows are for Parquet alone.
-        join: Of the chunk, with nothing added yet.
+        output_format: Its format. Encoded rows are for Parquet alone.
+        join: The chunk's join, with nothing added yet.
         rows: The chunk's rows, in order; iterated in a thread of their own.
         add_outputs: Adds all outputs to the join.
         all_sent: Whether it is known that none of the rows was skipped.
@@ -102,7 +102,7 @@ def write_part(
     from bedrock_batch_assets.parquet.files import PartFile, write_joined
     from bedrock_batch_assets.records.prefetch import PrefetchedRows
 
-    # Rows come in while the answers are parsed, which keeps one core busy.
+    # Rows are read while the answers are parsed, since parsing keeps only one core busy.
     with PrefetchedRows(rows, _READ_AHEAD_BYTES) as prefetched_rows:
         found = add_outputs()
         with PartFile(path, output_format) as part:
@@ -111,7 +111,7 @@ def write_part(
 
 
 def _all_were_sent(chunk: Chunk, outputs: OutputsManifest) -> bool:
-    """Whether it is known that no row was skipped when the records were rendered that the answers are of."""
+    """Whether it is known that no row was skipped when the answered records were rendered."""
     rendered = chunk.storage.find_chunk_manifest(chunk.key)
     # The digest is of the records alone: another input may give the same records, and skip rows besides.
     return (
@@ -137,7 +137,7 @@ def _add_outputs(outputs: OutputsManifest, join: "OutputJoin", storage: BatchSto
             used["job_lines"] += seen.lines
             used["job_records"] += counts.processed_record_count
         kind = "on_demand" if output.arn is None else "batch"
-        # A job that was cut short may leave no manifest: then the tokens of its answers are what is known.
+        # A job that was cut short may leave no manifest. Then only the tokens of its answers are known.
         told = (counts.input_token_count, counts.output_token_count)
         used[f"{kind}_input_tokens"] += seen.input_tokens if told[0] is None else told[0]
         used[f"{kind}_output_tokens"] += seen.output_tokens if told[1] is None else told[1]

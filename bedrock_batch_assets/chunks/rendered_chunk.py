@@ -20,7 +20,7 @@ class RenderedChunk:
 
 
 def render_chunk(chunk: Chunk) -> RenderedChunk:
-    """Render the chunk's records and store them, with the manifest that tells of them.
+    """Render the chunk's records and store them with their manifest.
 
     Raises:
         RequestError: A value cannot be read as text.
@@ -33,7 +33,7 @@ def render_chunk(chunk: Chunk) -> RenderedChunk:
         path = Path(folder) / "records.jsonl"
         with path.open("wb") as file:
             written = write_records(renderer, chunk.rows(renderer.columns), chunk.first_row, file)
-        # The name of the job is made of this, so it holds all that is paid for, and nothing else.
+        # The job's name is made of this digest, so it covers everything that is paid for, and nothing else.
         digest = content_digest(chunk.model_id, chunk.processor.model_invocation_type, written.sha256)
         key = storage.layout.job_records(chunk.key, digest) if written.records else None
         if key is not None:

@@ -1,4 +1,4 @@
-"""What a batch will cost at most, and what it has cost, as far as the price table tells."""
+"""What a batch will cost at most, and what it has cost, if the price table has its model."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,29 +16,29 @@ _BYTES_PER_TOKEN = 4
 
 
 class SizedChunk(Protocol):
-    """What the cost of a chunk depends on, see `ingest.ingestion.PlannedChunk`."""
+    """The sizes that a chunk's cost depends on, see `ingest.ingestion.PlannedChunk`."""
 
     @property
     def records_to_send(self) -> int:
-        """Its records."""
+        """The number of its records."""
         ...
 
     @property
     def rendered_bytes(self) -> int:
-        """Their size as JSON lines."""
+        """The size of its records as JSON lines, in bytes."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class CostForecast:
-    """What asking for every record of a batch will cost, found out before anything of it is stored or asked for.
+    """What asking for every record of a batch will cost, computed before anything is stored or asked for.
 
     Attributes:
         input_usd: USD for the estimated input tokens, a rough guess; None if a price is not known.
         at_most_usd: USD for these and for answers as long as `max_tokens` allows; None if a price is not known, or
             nothing bounds the answers.
         max_output_tokens: The most tokens that all answers can have together; None if nothing bounds them.
-        prices: Whose prices these are.
+        prices: Which model's prices these are, and how old.
         unknown: Why the cost is not known; empty if it is.
     """
 
@@ -88,7 +88,7 @@ class CostForecast:
 
 
 def limit_not_checkable(why: str) -> RequestError:
-    """The error for a request that has a limit which nobody can check."""
+    """The error for a request whose limit cannot be checked."""
     return RequestError(f"max_cost_usd is set, and cannot be checked: {why}.")
 
 
@@ -98,9 +98,9 @@ def forecast_cost(
     """Forecast the cost of a whole batch.
 
     Args:
-        chunks: All of the batch's.
-        processor: The batch's, which bounds the answers.
-        prices: Those of the batch's model.
+        chunks: All chunks of the batch.
+        processor: The batch's processor, which bounds the answers.
+        prices: The prices of the batch's model.
         minimum_records: Chunks with fewer records go on demand, at that price.
     """
     kinds: tuple[Literal["batch", "on_demand"], ...] = ("batch", "on_demand")
@@ -133,13 +133,13 @@ def _max_output_tokens(processor: BaseProcessor) -> int | None:
     """The most tokens that one answer can have; None if the processor sets no bound."""
     if processor.kind == "embedding":
         return 0
-    # By convention the field of every text processor here; one of a user's own may have another.
+    # Every text processor here has this field; a user's own may name it otherwise.
     bound = getattr(processor, "max_tokens", None)
     return bound if isinstance(bound, int) else None
 
 
 def used_tokens(total: PartSummary) -> dict[str, int]:
-    """The tokens that were used, by what they cost, as metadata."""
+    """The tokens that were used, by kind of price, as metadata."""
     names = ("batch_input_tokens", "batch_output_tokens", "on_demand_input_tokens", "on_demand_output_tokens")
     return {name: getattr(total, name) for name in names}
 
@@ -147,7 +147,7 @@ def used_tokens(total: PartSummary) -> dict[str, int]:
 def cost_metadata(total: PartSummary, model_id: str, prices: Prices) -> dict[str, Any]:
     """What the answers of a table have cost, by the tokens that were used, as metadata of `result_table`.
 
-    Never raises for prices: the table is there, whatever is known of its cost.
+    A price that is not known is no error here: the table is there, whatever its cost.
     """
     used: dict[Literal["batch", "on_demand"], tuple[int, int]] = {
         "batch": (total.batch_input_tokens, total.batch_output_tokens),

@@ -1,6 +1,6 @@
-"""What tokens cost, from a table that the user supplies: prices differ by Region and contract, and they age.
+"""What tokens cost, from a table that the user supplies: prices differ by Region and contract, and they change.
 
-Nothing here has a price of its own. Without a table costs are not known, and say so.
+There are no built-in prices. Without a table, costs are not known, and the UI says so.
 """
 
 from dataclasses import dataclass
@@ -45,12 +45,12 @@ class ModelPrices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class PriceQuote:
-    """What the price table says of one model, looked up once.
+    """The prices of one model, looked up once.
 
     Attributes:
         model_id: The model, as it was asked for.
         prices: Its prices; none of them if the model or the table is not known.
-        about: Whose prices these are, and how old; empty if there are none.
+        about: Which model's prices these are, and how old they are; empty if there are none.
         unknown: Why the model has no prices; empty if it has.
     """
 
@@ -99,7 +99,7 @@ class PriceTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         return ModelPrices(batch=batch, on_demand=found.on_demand)
 
     def describe(self, today: date | None = None) -> str:
-        """Whose prices these are, and how old: `as of 2026-11-22 (3 days old), AWS pricing page`."""
+        """Where the prices are from, and how old they are: `as of 2026-11-22 (3 days old), AWS pricing page`."""
         days = ((today or date.today()) - self.as_of).days
         return f"as of {self.as_of.isoformat()} ({days} days old), {self.source}"
 

@@ -110,11 +110,11 @@ def look_at_answers(client: Any, look: Callable[[dict[str, Any], "OperationModel
     ) -> float | None:
         if response is None:
             return None
-        # The number is that of seconds until the next try.
+        # The event's result is the number of seconds until the next try.
         return 0.0 if look(response[1], operation, request_dict["context"]) else None
 
     try:
-        # By its whole name: a handler of a part of the name would come after those of the whole.
+        # Registered by the event's whole name: handlers of a part of the name come after those of the whole.
         name = f"needs-retry.{client.meta.service_model.service_id.hyphenize()}"
         client.meta.events.register_first(name, handle)
     except (AttributeError, TypeError) as error:
@@ -153,7 +153,7 @@ def profile_names() -> list[str]:
 
 
 def is_unreadable_answer(error: Exception) -> bool:
-    """Whether an answer was none of AWS: a proxy's page, or one that was cut off."""
+    """Whether an answer did not come from AWS whole: it is a proxy's page, or it was cut off."""
     try:
         from botocore.parsers import ResponseParserError
     except ImportError as missing:

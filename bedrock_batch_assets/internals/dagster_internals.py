@@ -117,7 +117,7 @@ def backfills(
         return [item for item in found if is_wanted is None or is_wanted(item.status)][:limit]
     found = []
     cursor: str | None = None
-    # Page by page: a backfill holds all of its partitions, and what becomes of each.
+    # Page by page, since a backfill holds all of its partitions with their states.
     while limit is None or len(found) < limit:
         size = _BACKFILLS_PER_PAGE if limit is None else min(_BACKFILLS_PER_PAGE, limit - len(found))
         page = instance.get_backfills(filters=filters, cursor=cursor, limit=size)
@@ -153,7 +153,7 @@ def find_backfill(instance: "DagsterInstance", run: "DagsterRun") -> Backfill | 
     if backfill_id is None:
         return None
     if not hasattr(instance, "get_backfill"):
-        # Whoever asks may be in the middle of an interrupt, which no error may replace.
+        # The caller may be handling an interrupt, which no error may replace.
         PRIVATE_PARTS.say_once("get_backfills")
         return None
     found = instance.get_backfill(backfill_id)
@@ -205,7 +205,7 @@ def latest_data_versions(
 ) -> dict[str, str]:
     """The data version of the latest materialization of each partition that has one: one query for all.
 
-    Of all partitions that there ever were for None.
+    With None, those of all partitions that there ever were.
     """
     from dagster import DagsterEventType
 
@@ -241,7 +241,7 @@ def latest_storage_id(instance: "DagsterInstance", asset: "AssetKey", partitions
 def latest_storage_ids(
     instance: "DagsterInstance", asset: "AssetKey", partitions: Collection[str] | None
 ) -> Mapping[str, int]:
-    """The id of the newest materialization of each partition that has one; of all that there ever were for None."""
+    """The id of the newest materialization of each partition that has one; with None, of all that there ever were."""
     from dagster import DagsterEventType
 
     if partitions is not None and not partitions:
@@ -291,7 +291,7 @@ def keeps_values(instance: "DagsterInstance") -> bool:
 
 
 def read_values(instance: "DagsterInstance", keys: Collection[str]) -> dict[str, str]:
-    """Those of the values that there are: a small key-value store that every Dagster storage has.
+    """Read values from the small key-value store that every Dagster storage has; missing keys are left out.
 
     At most some hundred keys at once: databases limit the values in a query.
     """
@@ -299,8 +299,8 @@ def read_values(instance: "DagsterInstance", keys: Collection[str]) -> dict[str,
 
 
 def write_values(instance: "DagsterInstance", values: Mapping[str, str]) -> None:
-    """Write some values; this is no event in anybody's log."""
-    # No values would be a statement that no database takes.
+    """Write some values. No event is logged for it."""
+    # Without values the SQL statement would be invalid.
     if values and keeps_values(instance):
         instance.run_storage.set_cursor_values(dict(values))
 

@@ -39,7 +39,7 @@ class InstanceStorage(DagsterSqliteStorage):
 
 
 class InstanceArtifacts(LocalArtifactStorage):
-    """Files that runs leave."""
+    """Artifacts of runs."""
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> Self:
@@ -48,7 +48,7 @@ class InstanceArtifacts(LocalArtifactStorage):
 
 
 class InstanceComputeLogs(LocalComputeLogManager):
-    """What runs print."""
+    """The output of runs."""
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> Self:

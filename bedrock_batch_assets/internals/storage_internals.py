@@ -33,12 +33,12 @@ PRIVATE_PARTS = PrivateParts(
     },
 )
 
-# They derive from Exception alone.
+# Its errors, which derive from Exception alone.
 STORAGE_ERRORS = ("dagster_postgres.utils.DagsterPostgresException", "dagster_mysql.utils.DagsterMySQLException")
-# Their message, which the webserver gives without the name.
+# The message of those errors, which the webserver shows without their name.
 STORAGE_ERROR_TEXT = "too many retries for DB connection"
 
-# Setting up and closing.
+# Methods that set up and close a storage.
 _NO_CALLS = frozenset({"dispose", "watch", "end_watch", "optimize_for_webserver", "upgrade", "wipe"})
 _MARK = "_bedrock_batch_wrapped"
 
@@ -47,7 +47,7 @@ def wrap_storage_calls(instance: "DagsterInstance", wrap: Callable[[Callable[...
     """Put something around each call to the databases of an instance, whoever makes it. A second time nothing happens.
 
     Args:
-        instance: The instance. Others on the same databases are as they were.
+        instance: The instance. Other instances on the same databases are not changed.
         wrap: Given a method that reads or writes, returns what is called in its place.
     """
     storages = [getattr(instance, name, None) for name in ("run_storage", "event_log_storage")]
@@ -64,7 +64,7 @@ def wrap_storage_calls(instance: "DagsterInstance", wrap: Callable[[Callable[...
 
 
 def step_errors(instance: "DagsterInstance", run_id: str) -> list[str]:
-    """The errors that steps of the run failed of, and what caused these: texts that begin with the error's class."""
+    """The errors that made steps of the run fail, with their causes: texts that begin with the error's class."""
     from dagster import DagsterEventType
 
     found: list[str] = []

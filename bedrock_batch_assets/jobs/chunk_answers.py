@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class _NextWave:
-    """What is to be asked for now.
+    """The records to ask for now.
 
     Attributes:
-        number: Of the wave.
-        count: Its records.
+        number: The wave's number.
+        count: How many records it has.
         lines: The records, to be emptied before a wait; None for all of the chunk, which nobody has read.
     """
 
@@ -41,12 +41,12 @@ class _NextWave:
 
 @dataclass(frozen=True)
 class ChunkAnswers:
-    """All that was and will be asked of the service for one content of one chunk.
+    """Everything that was and will be asked of the service for one content of one chunk.
 
     Attributes:
         wait: Waits for a job, given its ARN, and returns its last state. The caller deals with interruptions in it.
         log: Takes one line for people.
-        first_wave: Waves before it are not looked at: somebody chose to pay again.
+        first_wave: Waves before it are ignored, since a person chose to pay again.
     """
 
     records: ChunkManifest
@@ -80,13 +80,13 @@ class ChunkAnswers:
                     return _outputs(waves)
                 was_stopped = self._ask(wave)
             if was_stopped:
-                # A person who stops a job is not answered with another one.
+                # If a person stops a job, no other job takes its place.
                 return _outputs(self.past_waves())
 
     def stop(self) -> list[str]:
         """Stop the chunk's jobs that go on, and return their ARNs.
 
-        They are looked up and not remembered: an interruption may come between a Create and its answer.
+        They are looked up and not remembered, since an interruption may come between a Create and its answer.
         """
         arns = [wave.output.arn for wave in self.past_waves() if not wave.finished]
         return [arn for arn in arns if arn is not None and self.jobs.stop(arn)]
@@ -102,7 +102,7 @@ class ChunkAnswers:
         return [wave for wave in waves if wave.number >= self.first_wave]
 
     def last_state(self, outputs: Sequence[JobOutput], waited_for: JobState | None) -> JobState | None:
-        """What the service says of the last of `outputs`; None if it is no job's.
+        """The service's state of the job behind the last of `outputs`; None if that is not a job's.
 
         Looked up in the list if this process did not wait for it: Get may not know a young job yet that List does.
         """
@@ -118,7 +118,7 @@ class ChunkAnswers:
         assert wave.output.arn is not None
         self.log(f"Attached to job {wave.output.name}: {wave.output.arn}")
         state = self._outcome(wave.output.arn)
-        # One that was stopping when it was found was stopped before this run was asked for: go on after it.
+        # A job that was stopping when it was found was stopped before this run was asked for: go on after it.
         return state.status == "Stopped" and wave.output.status != "Stopping"
 
     def _next_wave(self, waves: Sequence[Wave]) -> _NextWave | None:
@@ -128,7 +128,7 @@ class ChunkAnswers:
         number = waves[-1].number + 1 if waves else self.first_wave
         outputs = _outputs(waves)
         if not outputs and self.records.records >= self.jobs.minimum_records:
-            # Nothing has come back: all records go into a job as they are, unread, and the run waits in little memory.
+            # Nothing is answered yet: all records go into a job unread, so the run waits in little memory.
             return _NextWave(number, self.records.records, lines=None)
         lines = self._unanswered(outputs)
         if lines and outputs:

@@ -1,4 +1,4 @@
-"""Time and chance as values, so that tests can inject their own."""
+"""Time and randomness as values, so that tests can inject their own."""
 
 import random
 import time

@@ -1,7 +1,7 @@
 """State-change events of jobs, from an SQS queue that an EventBridge rule fills.
 
-Delivery is best-effort: events may be lost, late, doubled or out of order. So an event is a reason to look, and never
-what a job's state is taken from.
+Delivery is best-effort: events may be lost, late, doubled or out of order. So an event is a reason to
+look; the state of a job is read from the service itself.
 """
 
 import time
@@ -18,7 +18,7 @@ DETAIL_TYPE = "Batch Inference Job State Change"
 
 # The most that one ReceiveMessage or DeleteMessageBatch takes (Amazon SQS API Reference).
 _MESSAGES_PER_CALL = 10
-# A long poll asks all of SQS's servers, a short one may miss what is there (Amazon SQS Developer Guide).
+# A long poll asks all of SQS's servers; a short one may miss messages (Amazon SQS Developer Guide).
 _WAIT_SECONDS = 1
 # A hundred jobs send some 500 events in their lives; what is left over is read by the next tick.
 MAX_MESSAGES = 500
@@ -64,7 +64,7 @@ def drain_events(
     Args:
         jobs: Has the queue's URL.
         on_events: Takes the events of one call.
-        on_malformed: Told of each message that is no such event, with its text cut short.
+        on_malformed: Called with the text, cut short, of each message that is no such event.
         deadline: No further call is made after it (monotonic seconds).
         max_messages: No further call is made after so many.
 
@@ -100,7 +100,7 @@ def drain_events(
             sqs.delete_message_batch(QueueUrl=url, Entries=handles)
         read += len(messages)
         if len(messages) < _MESSAGES_PER_CALL:
-            # Most likely the last ones. If not, the next tick is near.
+            # Most likely these are the last ones. If not, the next tick reads the rest.
             break
     return read
 

@@ -21,7 +21,7 @@ _UNBATCHED_ARN = re.compile(
 
 
 def check_model_id(model_id: str) -> None:
-    """Check a model id against the service's own rule for it, without a call to the service.
+    """Check a model id against the service's own rule, without a call to the service.
 
     Args:
         model_id: As the request has it.
@@ -40,7 +40,7 @@ def check_model_id(model_id: str) -> None:
             "model id, inference profile id or ARN."
         )
     for meant, fault in _candidates(model_id):
-        # The pattern also takes a word without a dot, which is no model's id.
+        # The pattern also matches a word without a dot, which is no model's id.
         if ("." in meant or meant.startswith("arn:")) and rule.takes(meant):
             raise RequestError(f"model_id {model_id!r} {fault}: set it to {meant!r}.")
     if model_id.startswith("arn:"):
@@ -59,7 +59,7 @@ def check_model_id(model_id: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _ModelIdRule:
-    """What the service says of `modelId`: a pattern for the whole of it, and the most characters."""
+    """The service's rule for `modelId`: a pattern for the whole id, and its greatest length."""
 
     pattern: re.Pattern[str]
     max_characters: int
@@ -84,7 +84,7 @@ def _candidates(model_id: str) -> Iterator[tuple[str, str]]:
     lower = visible.lower()
     yield lower, "has capital letters in it"
     if not lower.startswith("arn:"):
-        # Other programs write the provider in front, as in `bedrock/us-east-1/anthropic.claude-…`.
+        # Other programs prefix the provider, as in `bedrock/us-east-1/anthropic.claude-…`.
         name = lower.rpartition("/")[2]
         yield name, "has a path in front of the id"
         yield base_model_id(name), "has a region prefix that this model does not take"

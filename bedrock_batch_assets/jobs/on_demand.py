@@ -1,4 +1,4 @@
-"""Records that are too few for a job: answered one by one, at the on-demand price.
+"""The on-demand API, for records that are too few for a job: one call each, at the on-demand price.
 
 The service refuses jobs of under 100 records, and InvokeModel has no idempotency token. So each record is claimed on
 S3 before it is sent and its answer is stored as soon as it is there. A record that was claimed by a process that died
@@ -52,7 +52,7 @@ class OnDemand(AwsConnection):
         le=1,
         description="Always 1: boto3 would also repeat requests that may have been answered, and so paid for.",
     )
-    # Long answers take minutes, and giving up on one would leave it paid for and lost.
+    # Long answers take minutes, and an answer that is given up is paid for and lost.
     read_timeout_seconds: int = Field(default=600, ge=1, description="Longest wait for one answer.")
     tries: int = Field(default=8, ge=1, description="Tries per record while the service is throttling.")
 
@@ -87,7 +87,7 @@ class OnDemandPass:
     folder: str
     output_key: str
     clock: Clock
-    # Written into this pass's claims, which tells them from those of another process.
+    # This id is written into the pass's claims, to tell them from those of another process.
     owner: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def run(self, records: Iterable[bytes], on_progress: Callable[[int, int], None]) -> None:
@@ -106,7 +106,7 @@ class OnDemandPass:
             answered = self._stored_answers()
         except ObjectNotFoundError:
             if self.objects.exists(self.output_key):
-                # Another process was done meanwhile, and took its claims and answers away.
+                # Another process has finished meanwhile, and has deleted its claims and answers.
                 return
             raise
         todo = [line for line in lines if line["recordId"] not in answered]
@@ -120,14 +120,14 @@ class OnDemandPass:
                     answered[answer["recordId"]] = answer
                     on_progress(len(answered), len(lines))
         finally:
-            # Calls in flight are paid for, so their answers are waited for and stored; no further ones begin.
+            # Calls in flight are paid for, so their answers are awaited and stored. No further calls begin.
             pace.stop()
             pool.shutdown(wait=True, cancel_futures=True)
         self._write_output([line["recordId"] for line in lines], answered)
         self.objects.delete_prefix(self.folder)
 
     def _stored_answers(self) -> dict[str, dict[str, Any]]:
-        """The answers of an earlier process, and for claims without one, that their outcome is unknown."""
+        """The answers of an earlier process, and a line of error "outcome unknown" for each claim without one."""
         answers: dict[str, dict[str, Any]] = {}
         claims: set[str] = set()
         for info in self.objects.list(self.folder):
@@ -142,7 +142,7 @@ class OnDemandPass:
         return answers
 
     def _write_output(self, order: list[str], answered: dict[str, dict[str, Any]]) -> None:
-        """Write the output file, or add to it what another process did not know when it wrote it."""
+        """Write the output file, or add to it the answers that another process did not have when it wrote it."""
         from bedrock_batch_assets.storage.objects import ObjectNotFoundError
 
         for record_id in [name for name in order if _is_unknown(answered.get(name))]:
@@ -169,12 +169,12 @@ class OnDemandPass:
         if not self._claim(record_id):
             return _error_line(record_id, _UNKNOWN_CODE, UNKNOWN_OUTCOME)
         if self.objects.exists(self.output_key):
-            # The claim was free because all claims were taken away.
+            # The claim was free only because all claims were deleted.
             return None
         try:
             answer = self._send(line, pace)
         except (ConfigurationError, InterruptedError):
-            # Refused before the model ran: nothing was paid, and the next pass is to send it.
+            # The service refused before the model ran: nothing was paid, and the next pass sends the record again.
             self.objects.delete([f"{self.folder}claims/{record_id}"])
             raise
         self.objects.put_bytes(f"{self.folder}answers/{record_id}", msgspec.json.encode(answer))
@@ -187,7 +187,7 @@ class OnDemandPass:
         key = f"{self.folder}claims/{record_id}"
         if self.objects.put_new(key, self.owner.encode()):
             return True
-        # boto3 repeats a write whose answer was lost, and is then told that the object is there: by its own first try.
+        # boto3 repeats a write whose answer was lost. S3 then refuses it, since the first try has written the object.
         try:
             return self.objects.get_bytes(key) == self.owner.encode()
         except ObjectNotFoundError:

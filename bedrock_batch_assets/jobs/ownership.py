@@ -1,6 +1,6 @@
-"""The one job for a piece of work: find it, or ask for it, and never ask twice.
+"""The one job for a piece of work: find it or create it, and never create it twice.
 
-The service is the ledger. Its books are looked up by name before every Create; between the look and the Create the
+The service's own list of jobs is the record. A name is looked up before every Create; in between, the
 idempotency token, made from the same name, lets the service itself recognise the repetition.
 """
 
@@ -16,7 +16,7 @@ from bedrock_batch_assets.jobs.naming import JobName
 from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
 from bedrock_batch_assets.jobs.state import JobState
 
-# Somebody else in the account holds the places in flight: keep ours in Dagster's queue and ask again.
+# Other users of the account hold the quota of jobs in flight: keep the run's place in Dagster's queue and ask again.
 _WAITABLE = plain("ServiceQuotaExceededException")
 LONGEST_CREATE_BACKOFF_SECONDS = 60.0
 # Tries of Create that end in a conflict while the service lists no job of that name.
@@ -29,7 +29,7 @@ class JobRefusedError(BatchError):
 
 @dataclass(frozen=True, slots=True)
 class JobOrder:
-    """What a job is to do. `input_uri` is a folder of its own, `output_uri` the chunk's output folder."""
+    """The work of a job. `input_uri` is a folder of its own, `output_uri` the chunk's output folder."""
 
     name: JobName
     model_id: str
@@ -74,7 +74,7 @@ def find_or_create(
         except (ClientError, BotoCoreError, UnreachableServiceError, LapsedCredentialsError) as error:
             code = error_code(error) if isinstance(error, ClientError) else ""
             if code == "ConflictException" and conflicts < MAX_CONFLICTS:
-                # The token was used: the job exists, and the next look finds it.
+                # The token was used, so the job exists, and the next look finds it.
                 conflicts += 1
             elif plain(code) == _WAITABLE or can_be_waited_out(error):
                 if attempt == 0:

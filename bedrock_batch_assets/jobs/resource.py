@@ -109,7 +109,7 @@ class BedrockBatchJobs(AwsConnection):
             "modelId": model_id,
             "inputDataConfig": {"s3InputDataConfig": {"s3Uri": input_uri, "s3InputFormat": "JSONL"}},
             "outputDataConfig": {"s3OutputDataConfig": {"s3Uri": output_uri}},
-            # The default is not documented, so it is always sent.
+            # The default of this parameter is not documented, so it is always sent.
             "timeoutDurationInHours": self.timeout_hours,
             "tags": [
                 {"key": "bedrock-batch/batch", "value": name.batch},
@@ -122,7 +122,7 @@ class BedrockBatchJobs(AwsConnection):
         if self.subnet_ids or self.security_group_ids:
             request["vpcConfig"] = {"subnetIds": self.subnet_ids, "securityGroupIds": self.security_group_ids}
         if invocation_type == "Converse":
-            # InvokeModel is the default, and older services do not know the parameter.
+            # InvokeModel is the default, and older versions of the service do not know the parameter.
             request["modelInvocationType"] = invocation_type
         what = f"model {model_id} with role {self.role_arn}"
         with errors_explained("bedrock:CreateModelInvocationJob (with iam:PassRole)", what):

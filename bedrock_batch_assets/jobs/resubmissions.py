@@ -1,4 +1,4 @@
-"""Who chose to pay again for a chunk's answers: the bucket remembers it, so that a retry pays for nothing twice."""
+"""Which run chose to pay again for a chunk's answers. The bucket keeps it, so that a retry pays for nothing twice."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 def first_wave(
     storage: BatchStorage, records: ChunkManifest, waves: Callable[[], list[Wave]], payer: str | None
 ) -> int:
-    """The wave that the chunk's answers begin with: 0, unless somebody chose to pay for them again.
+    """The wave that the chunk's answers begin with: 0, unless a run was told to pay for them again.
 
     Args:
         storage: The bucket; it remembers who chose.
         records: The chunk's content.
         waves: All waves so far, asked for only if a new choice is to be remembered.
-        payer: The run that is told to pay again, by the id that its retries share; None if it is not told to.
+        payer: The id that the run and its retries share, if the run is to pay again; else None.
     """
     key = storage.layout.resubmissions(records.chunk, records.digest)
     known: dict[str, int] = _read_json(storage.objects, key)

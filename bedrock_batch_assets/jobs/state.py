@@ -1,11 +1,11 @@
-"""What the service says about a job."""
+"""The state of a job, as the service describes it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
-# Terminal statuses of ModelInvocationJobStatus; any other, also one that is not known yet, means "go on waiting".
+# Terminal statuses of ModelInvocationJobStatus. Any other, also one that is new, means "go on waiting".
 FINISHED = frozenset({"Completed", "PartiallyCompleted", "Failed", "Stopped", "Expired"})
 
 

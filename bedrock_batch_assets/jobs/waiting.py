@@ -1,7 +1,7 @@
 """Waiting for a job: the one place where a run spends its hours.
 
-Dagster is growing a run state for "waiting on external work, with no worker"; when it is there, this module is
-what moves.
+Dagster is adding a run state for "waiting on external work, with no worker". Once it can be used, only this module
+has to change.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from bedrock_batch_assets.jobs.state import JobState
 # A job can be unknown for a while after Create: the Terraform provider allows its first Get 5 minutes.
 NOT_FOUND_GRACE_SECONDS = 300.0
 MIN_POLL_SECONDS = 1.0
-# A sleeping run looks for a notice so often. Each look reads Dagster's database once.
+# How often a sleeping run looks for a notice. Each look reads Dagster's database once.
 NOTICE_SECONDS = 2.0
 
 
@@ -41,7 +41,7 @@ def wait_until_finished(
 
     Throttling, server errors, broken connections and credentials that have expired only slow it down. `on_change` is
     called for each new status, not for each look, and `on_trouble` once for each run of failing looks.
-    `has_finished_notice` says whether somebody else has seen the job finished: then the next look comes at once. It may
+    `has_finished_notice` says whether the sensor has seen the job finished: then the next look comes at once. It may
     be wrong, or never say so.
 
     Raises:
@@ -75,7 +75,7 @@ def wait_until_finished(
             return state
         seconds = poll_seconds(clock.now() - started, jobs.max_poll_seconds, clock.random())
         if told:
-            # The notice came before the service's own answer, so the next look waits as long as any other.
+            # The notice was earlier than the service's own answer, so the next look waits as long as any other.
             clock.sleep(seconds)
             told = False
         else:

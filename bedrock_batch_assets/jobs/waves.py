@@ -24,15 +24,15 @@ class Wave:
 
     @property
     def uses_a_repair(self) -> bool:
-        """Whether it counts as one of the waves that a chunk may have.
+        """Whether it counts towards the waves that a chunk may have.
 
-        A stopped job was cut short by a person, who may ask again.
+        A stopped job does not count: a person cut it short, who may ask again.
         """
         return has_answers(self.output.status) and self.output.status != "Stopped"
 
 
 def has_answers(status: str) -> bool:
-    """Whether a wave that ended so leaves answers, to all of its records or to some."""
+    """Whether a wave with this final status leaves answers, to all or to some of its records."""
     return status in _WITH_ANSWERS
 
 
@@ -52,7 +52,7 @@ def find_waves(name: JobName, jobs: BedrockBatchJobs, storage: BatchStorage) -> 
 
 
 def job_output(state: JobState) -> JobOutput:
-    """A job as the chunk's manifest of outputs names it."""
+    """A job, as an entry of the chunk's manifest of outputs."""
     return JobOutput(
         name=state.name, prefix=state.output_prefix, status=state.status, arn=state.arn, message=state.message
     )
@@ -73,7 +73,7 @@ def _on_demand_waves(name: JobName, storage: BatchStorage) -> Iterator[Wave]:
 def _noted_waves(name: JobName, storage: BatchStorage) -> Iterator[Wave]:
     """The waves of this content that its last collection noted.
 
-    Nothing says for how long Bedrock lists a job: one that it has forgotten is not to be paid for again.
+    It is not documented for how long Bedrock lists a job. A job that it no longer lists must not be paid for again.
     """
     try:
         noted = storage.outputs_manifest(name.chunk)

@@ -27,7 +27,7 @@ from bedrock_batch_assets.jobs.clock import Clock
 if TYPE_CHECKING:
     from dagster import DagsterInstance
 
-# After that a run gives up and its process ends. When the database is back, a sensor finds that and starts it again.
+# After that time a run gives up and its process ends. When the database is back, a sensor starts the run again.
 LONGEST_OUTAGE_SECONDS = 3600.0
 LONGEST_PAUSE_SECONDS = 5.0
 
@@ -45,7 +45,7 @@ _SQLITE_TEXTS = (
 )
 # A former primary, during a failover (PostgreSQL Documentation, appendix A: read_only_sql_transaction).
 _READ_ONLY = "25006"
-# Of SQLAlchemy and of the drivers, which all have them (PEP 249).
+# Error classes of SQLAlchemy and of the drivers, which all have them (PEP 249).
 _LOST_CONNECTION = frozenset({"OperationalError", "InterfaceError", "DisconnectionError"})
 # Classes of psycopg for states that pass (the same appendix), for errors that are known by their text alone.
 _PASSING_POSTGRES = frozenset(
@@ -65,7 +65,7 @@ _NAMED_ERROR = re.compile(r"(?:sqlalchemy\.exc\.\w+: )?\(?(?P<library>\w+)(?:\.\
 _LIBRARIES = frozenset({"sqlalchemy", "psycopg2", "psycopg", "sqlite3", "pymysql", "mysql", "MySQLdb"})
 _log = logging.getLogger(__name__)
 _state = threading.local()
-# Whether runs failed in an outage, by id: asked every few seconds, for a day.
+# Whether a run failed in an outage, by run id: sensors ask every few seconds, for a day.
 _failures: dict[str, bool] = {}
 Result = TypeVar("Result")
 
@@ -80,10 +80,10 @@ def is_outage(error: BaseException | None) -> bool:
 
 
 def is_outage_text(text: str) -> bool:
-    """The same of an error of which only the text is left: in an event of a run, or in an answer of the webserver.
+    """Whether the text of an error, in an event of a run or in an answer of the webserver, says the same.
 
     Args:
-        text: As Dagster or SQLAlchemy write it: `sqlalchemy.exc.OperationalError: (psycopg2.errors.AdminShutdown) …`.
+        text: As Dagster writes it, e.g. `sqlalchemy.exc.OperationalError: (psycopg2.errors.AdminShutdown) …`.
     """
     if text.startswith(STORAGE_ERRORS) or text.startswith(STORAGE_ERROR_TEXT):
         return True
@@ -96,9 +96,9 @@ def is_outage_text(text: str) -> bool:
 
 
 def outlast(call: Callable[[], Result], *, seconds: float, clock: Clock | None = None) -> Result:
-    """Call until the database takes it, and return the result.
+    """Call until the database can be used, and return the result.
 
-    A call whose answer was lost is made twice, so it must do no harm then.
+    A call whose answer was lost is made twice, so making it twice must do no harm.
 
     Args:
         call: Reads or writes the database.
@@ -139,7 +139,7 @@ def failed_in_outage(instance: "DagsterInstance", run_id: str) -> bool:
     """Whether a step of the run failed because the database was away. One query for each run, the first time only."""
     known = _failures.get(run_id)
     if known is None:
-        # What a run failed of does not change.
+        # The reason why a run failed does not change.
         known = _failures[run_id] = any(map(is_outage_text, step_errors(instance, run_id)))
     return known
 
@@ -160,7 +160,7 @@ def _outlasting(call: Callable[..., Any], clock: Clock | None) -> Callable[..., 
     def outlasting(*arguments: Any, **options: Any) -> Any:
         if getattr(_state, "fails_at_once", False):
             return call(*arguments, **options)
-        # Storages call their own methods: the outermost call is the one that is repeated.
+        # Storages call their own methods. Only the outermost call is repeated.
         with without_waiting():
             return outlast(lambda: call(*arguments, **options), seconds=LONGEST_OUTAGE_SECONDS, clock=clock)
 

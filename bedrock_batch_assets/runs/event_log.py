@@ -1,4 +1,4 @@
-"""What sensors ask the event log, one query a question."""
+"""The questions that sensors ask of the event log, with one query each."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class InputEvent:
 
     @property
     def name(self) -> str:
-        """Names the event. With its time: an event log that is lost counts from 1 again."""
+        """A name for the event. It holds the time, since ids begin at 1 again if the event log is lost."""
         return f"{self.storage_id}@{self.timestamp:.3f}"
 
 

@@ -1,7 +1,7 @@
-"""Signs of life of a run's process, so that a run whose process is gone can be told from one that waits.
+"""Heartbeats of a run's process, which tell a run that waits from a run whose process is gone.
 
 Dagster's default run launcher cannot be asked whether a run's process lives, and when the code server dies with it,
-nothing notices. So each run leaves a beat in the instance: which process of which system, and when. If that system's
+nothing notices. So each run writes a beat into the instance: which process of which system, and when. If that system's
 processes can be seen from here, the process itself is looked at. All others count as dead when their beats have not
 changed for more than a minute.
 """
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 
 # A beat is one small write. Four times as many as in a minute shorten the time until a dead container's runs go on.
 BEAT_SECONDS = 15.0
-# After a beat that could not be written: with the database back, a beat is not to be long in coming.
+# The pause after a beat that could not be written, so that the next beat comes soon after the database is back.
 RETRY_SECONDS = 5.0
 # Old versions of SQLite take 999 values in a query (sqlite.org/limits.html, SQLITE_MAX_VARIABLE_NUMBER).
 _RUNS_PER_QUERY = 500
 # Six beats missed, in as many looks as fit. A database that comes back meets a process that tries every 17 s at least.
 DEAD_AFTER_SECONDS = 6 * BEAT_SECONDS
-# A run without any beat has begun, and has not come to its first asset yet: on a busy machine that takes its time.
+# A run without any beat has begun and has not reached its first asset yet, which takes a while on a busy machine.
 DEAD_WITHOUT_BEAT_SECONDS = 300.0
-# What counts of the time between two looks at most. The sensor looks every 10 s, on a busy machine every 30.
+# At most so much of the time between two looks counts. The sensor looks every 10 s, on a busy machine every 30 s.
 LONGEST_GAP_SECONDS = 30.0
-# After a longer time between two looks all is counted anew: the database or the sensor was away, or a clock was set,
+# After a longer time between two looks, counting starts again: the database or the sensor was away, or a clock was set,
 # and beats may be missing for that reason.
 INTERRUPTION_SECONDS = 60.0
 _WATCH_KEY = "bedrock_batch_heartbeat_watch"
@@ -47,7 +47,7 @@ _log = logging.getLogger(__name__)
 
 
 class Beat(msgspec.Struct, frozen=True):
-    """A sign of life: `started` tells a process from a later one that was given the same number.
+    """A heartbeat. `started` tells a process from a later one with the same number.
 
     A number means a process only among those of one PID namespace (pid_namespaces(7)) of one boot of one kernel:
     containers can share a host name and still have their own. Beats of earlier releases name neither.
@@ -62,7 +62,7 @@ class Beat(msgspec.Struct, frozen=True):
 
 
 class _Watch(msgspec.Struct):
-    """When beats were looked at last, and for each run the time in its beat and for how many seconds it was seen so."""
+    """When beats were last looked at, and for each run the time in its beat and for how long it was unchanged, in s."""
 
     looked_at: float
     beats: dict[str, tuple[float, float]]
@@ -77,9 +77,9 @@ def this_process(now: float) -> Beat:
 
 @contextmanager
 def beating(instance: "DagsterInstance", run_id: str) -> Iterator[None]:
-    """Leave a beat now and every 15 s until the block ends, in a thread of its own.
+    """Write a beat now, and one every 15 s in a thread until the block ends.
 
-    The first one waits for the database. The others do without it as long as it is away.
+    The first beat waits for the database. The others are skipped while it is away.
     """
     ended = threading.Event()
 
@@ -99,7 +99,7 @@ def beating(instance: "DagsterInstance", run_id: str) -> Iterator[None]:
 
 
 def keep_beating(instance: "DagsterInstance", run_id: str, seconds: float) -> None:
-    """Leave beats for so many seconds more, while the process waits outside of `beating` to try a step again."""
+    """Go on beating for so many seconds, while the process waits outside of `beating` to try a step again."""
     until = time.monotonic() + seconds
 
     def beat() -> None:
@@ -112,12 +112,12 @@ def keep_beating(instance: "DagsterInstance", run_id: str, seconds: float) -> No
 
 
 def last_beat(instance: "DagsterInstance", run_id: str) -> Beat | None:
-    """The run's last sign of life, or None if it has left none."""
+    """The run's last beat, or None if it has none."""
     return last_beats(instance, [run_id]).get(run_id)
 
 
 def last_beats(instance: "DagsterInstance", run_ids: Sequence[str]) -> dict[str, Beat]:
-    """The last signs of life of those runs that have left any, by run id: a query for each 500."""
+    """The last beats of the runs that have one, by run id; one query for each 500 runs."""
     found: dict[str, Beat] = {}
     for first in range(0, len(run_ids), _RUNS_PER_QUERY):
         by_key = {beat_key(run_id): run_id for run_id in run_ids[first : first + _RUNS_PER_QUERY]}
@@ -165,7 +165,7 @@ def is_alive(beat: Beat) -> bool | None:
 
 
 def beat_key(run_id: str) -> str:
-    """Under which name the instance keeps the run's beat."""
+    """The key of the run's beat in the instance."""
     return f"bedrock_batch_heartbeat/{run_id}"
 
 
@@ -227,7 +227,7 @@ def _boot_and_namespace(pid: int) -> tuple[str, str]:
 
 
 def _sees_processes() -> bool:
-    """Whether process numbers can be looked up: parts of /proc may be missing, or it may be another namespace's."""
+    """Whether process numbers can be looked up: /proc may lack parts, or show another namespace."""
     if not Path("/proc/self/stat").exists():
         return True
     return all(_boot_and_namespace(os.getpid())) and str(Path("/proc/self").readlink()) == str(os.getpid())

@@ -1,4 +1,4 @@
-"""What a run works on: its batch, its partition and its model, whoever launched it.
+"""What a run works on: its batch, partition and model, however it was launched.
 
 The run coordinator tags the runs that pass through the queue. A run by another door (`dagster asset materialize`, a
 notebook, an asset job on an instance with another coordinator) has no tags of ours, but always Dagster's partition tag
@@ -32,14 +32,14 @@ JOB_OUTPUTS = "batch_job_outputs"
 CHUNK_ASSETS = ("jsonl_chunks", JOB_OUTPUTS, "result_parts")
 BATCH_ASSETS = ("input_dataset", "result_table")
 
-# Runs of a batch that are looked through for one that knows the model. Each run that owns a job does.
+# How many runs of a batch are searched for one that knows the model. Each run that owns a job does.
 _RUNS_WITH_MODEL = 10
 _RUNS_READ = 25
 
 
 @dataclass(frozen=True, slots=True)
 class RunIdentity:
-    """What a run works on. `model` is None if the run owns no job, or was never told.
+    """What a run works on. `model` is None if the run owns no job, or has no tag that says it.
 
     A batch may be named like another's chunk (`run-20240`), so `of_chunk` says which set `partition` is from.
     """
@@ -74,7 +74,7 @@ def assets_of(instance: DagsterInstance, run: DagsterRun) -> frozenset[str]:
 
 
 def newest_runs_of(instance: DagsterInstance, partition: str) -> list[dg.RunRecord]:
-    """The last runs of a partition key, newest first, whoever launched them: at most 25 with each tag."""
+    """The last runs of a partition key, newest first, however they were launched: at most 25 for each tag."""
     found: dict[str, dg.RunRecord] = {}
     # Runs that the coordinator has not tagged have Dagster's own tag alone.
     for tag in (PARTITION_NAME_TAG, PARTITION_TAG):
@@ -96,7 +96,7 @@ def identity_tags(instance: DagsterInstance, run: DagsterRun) -> Mapping[str, st
     identity = identify(instance, run)
     if identity is None:
         return {}
-    # A batch may be named like another's chunk: the two must not wait for each other.
+    # A batch may have the name of another batch's chunk. The two must not wait for each other.
     partition = identity.partition if identity.of_chunk else f"{identity.partition} (batch)"
     tags = {BATCH_TAG: identity.batch, PARTITION_TAG: partition}
     if identity.of_chunk and JOB_OUTPUTS in assets_of(instance, run):
@@ -105,17 +105,17 @@ def identity_tags(instance: DagsterInstance, run: DagsterRun) -> Mapping[str, st
 
 
 def tag_run(instance: DagsterInstance, run: DagsterRun) -> None:
-    """Give a run the tags that the coordinator would have given it, unless it has them.
+    """Give a run the tags that the coordinator would have given it, if it lacks them.
 
-    A run by another door than the queue tags itself when its first asset begins. From then on it counts towards the
-    limits, and whoever looks for the batch's runs finds it.
+    A run that did not pass the queue tags itself when its first asset begins. From then on it counts towards the
+    limits, and is found among the batch's runs.
     """
     if BATCH_TAG not in run.tags and (tags := identity_tags(instance, run)):
         instance.add_run_tags(run.run_id, dict(tags))
 
 
 def model_of(instance: DagsterInstance, batch: str) -> str:
-    """The batch's base model; `UNKNOWN_MODEL` if nobody knows it.
+    """The batch's base model; `UNKNOWN_MODEL` if it cannot be found.
 
     The input's newest materialization says it. A person may have wiped that: then what the input left beside its
     events does, and for batches of earlier releases the runs that know it.
@@ -133,7 +133,7 @@ def model_of(instance: DagsterInstance, batch: str) -> str:
         return remembered
     runs = instance.get_runs(filters=dg.RunsFilter(tags={BATCH_TAG: batch}), limit=_RUNS_WITH_MODEL)
     known = (run.tags[MODEL_TAG] for run in runs if run.tags.get(MODEL_TAG, UNKNOWN_MODEL) != UNKNOWN_MODEL)
-    # A run that cannot find its model must not slip past the limit: all of those share one.
+    # A run whose model is not known must not escape the limit: all of those share one limit.
     return next(known, UNKNOWN_MODEL)
 
 

@@ -23,7 +23,7 @@ def post_finished_notices(instance: "DagsterInstance", arns: Iterable[str]) -> N
 def has_finished_notice(instance: "DagsterInstance", arn: str) -> bool:
     """Whether there is a notice that the job has finished. One read of the instance's database.
 
-    A database that is busy or away is no word: the run goes on asking the service itself.
+    If the database is busy or away, the answer is no: the run goes on asking the service itself.
     """
     key = _key(arn)
     try:

@@ -1,4 +1,4 @@
-"""Runs that the launcher could not start: each next try waits longer, and its log says what the launcher said.
+"""Runs that the launcher could not start. Each next try waits longer, and its log quotes the launcher's error.
 
 A launcher fails for minutes or hours (no capacity, an image or a permission that is missing), and Dagster's run retries
 try again at once: 27 times a minute were seen, until the last of them was used up. So a retry of a run that never
@@ -13,7 +13,7 @@ from dagster import DagsterInstance, DagsterRun, DagsterRunStatus
 from bedrock_batch_assets.internals.dagster_internals import RETRY_NUMBER_TAG
 from bedrock_batch_assets.tags import ASKED_AGAIN_TAG
 
-# How often in a row the run's work was launched and did not start.
+# A tag: how often in a row the run's work was launched and did not start.
 FAILED_LAUNCHES_TAG = "bedrock/failed_launches"
 
 FIRST_WAIT_SECONDS = 5.0
@@ -23,13 +23,13 @@ _SHARE_OF_START_TIMEOUT = 2 / 3
 
 
 def failed_launches(instance: DagsterInstance, run: DagsterRun) -> tuple[int, str]:
-    """How often in a row the work of a new run has failed to start, and what was said the last time.
+    """How often in a row the work of a new run has failed to start, and the launcher's last error.
 
     Returns:
-        (0, "") for a run that takes up no earlier one's work, or that of one which did start.
+        (0, "") for a run that continues no earlier run, or one that did start.
     """
     if FAILED_LAUNCHES_TAG in run.tags and ASKED_AGAIN_TAG in run.tags and RETRY_NUMBER_TAG not in run.tags:
-        # The sensor asks for it again, after a run whose retries were used up.
+        # The sensor asked for the work again, after a run whose retries were used up.
         return _number(run.tags), ""
     if run.parent_run_id is None or RETRY_NUMBER_TAG not in run.tags:
         return 0, ""

@@ -12,7 +12,7 @@ def give_back_memory() -> None:
     All three keep freed memory for later use. A run that has rendered 50,000 records needs none of it while it waits.
     """
     gc.collect()
-    # It is not imported for this: a process that has not used it has nothing to give back.
+    # pyarrow is not imported for this: a process that has not used it has nothing to give back.
     if pyarrow := sys.modules.get("pyarrow"):
         pyarrow.default_memory_pool().release_unused()
     # glibc alone has it (malloc_trim(3)).

@@ -16,7 +16,7 @@ from bedrock_batch_assets.internals.dagster_internals import PRELOADED_MODULES, 
 
 _MODULES = (
     *PRELOADED_MODULES,
-    # For the instance's storage, on whichever database.
+    # These are for the instance's storage, on any database.
     "alembic.command",
     "sqlalchemy.dialects.sqlite",
     "bedrock_batch_assets.run_coordinator",

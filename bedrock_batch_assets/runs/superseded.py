@@ -1,4 +1,4 @@
-"""Work on an earlier input of a batch, ended when a newer one is in.
+"""Ending the work on an earlier input of a batch when there is a newer one.
 
 A backfill cannot go on when some of its partitions are deleted: Dagster fails it, and ends all of its runs. So it is
 cancelled before that, with the reason, and the newer input's backfill takes over what has not changed: its runs attach
