@@ -27,12 +27,12 @@ def platform(processors: Processors | None = None) -> dg.Definitions:
         assets=[input_dataset, jsonl_chunks, batch_job_outputs, result_parts, result_table],
         sensors=[batch_progress_sensor, job_status_sensor],
         resources=fixed(default_resources(processors)),
-        # A run mostly waits: one process for it, not two.
+        # A run mostly waits, so one process is enough for it.
         executor=dg.in_process_executor,
     )
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """The platform as it comes."""
+    """The platform with its default processors."""
     return platform()

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 
-# Codes come from output lines, too, where they can be any text: the cache has an end.
+# Codes also come from output lines, in which they can be any text, so the cache is bounded.
 @lru_cache(maxsize=1024)
 def plain(code: str) -> str:
     """The form of a code by which it is compared: `com.amazonaws.x#Throttling_Exception:` becomes `throttling`.
@@ -48,7 +48,7 @@ THROTTLED = _codes(
     "TooManyRequestsException",
     "TransactionInProgressException",
 )
-# The service, or the model, does not work at the moment, so that nothing was done either.
+# The service or the model does not work at the moment, so nothing was done either.
 UNAVAILABLE = _codes(
     "ModelNotReadyException", "OverloadedError", "ServiceTemporarilyUnavailable", "ServiceUnavailableException"
 )
@@ -68,22 +68,22 @@ _BROKEN = _codes(
     "TimeoutException",
 )
 _PASSING = THROTTLED | UNAVAILABLE | _BROKEN
-# Request timeout, failed dependency (a model's own error), too many requests, and all that begins with 5 but for "Not
+# Request timeout, failed dependency (a model's own error), too many requests, and every status from 500 on but for "Not
 # Implemented" and "HTTP Version Not Supported".
 _PASSING_STATUSES = frozenset({408, 424, 429, *range(500, 600)}) - {501, 505}
 
 DENIED = _codes(
     "403", "AccessDenied", "AllAccessDisabled", "AuthorizationError", "Forbidden", "NotAuthorized", "Unauthorized"
 )
-# The credentials were good once, and their time is over.
+# The credentials were valid once and have expired.
 EXPIRED = _codes("ExpiredToken", "RequestExpired", "TokenRefreshRequired")
-# AWS does not know them. It says the same of a session that it has forgotten and of keys that never were.
+# AWS does not know them. It says the same of an old session and of keys that never existed.
 UNKNOWN = _codes("InvalidAccessKeyId", "InvalidClientTokenId", "InvalidToken", "UnrecognizedClientException")
 MISSIGNED = _codes("InvalidSignatureException", "SignatureDoesNotMatch")
 _SKEWED = _codes("RequestInTheFuture", "RequestTimeTooSkewed")
 # AWS would accept renewed credentials, or the same ones by a clock that is right.
 _LAPSED = EXPIRED | UNKNOWN | MISSIGNED | _SKEWED
-# The answer to a request without a signature, or with half of one.
+# The answer to a request with no signature, or an incomplete one.
 UNSIGNED = _codes("IncompleteSignature", "MissingAuthenticationToken", "MissingSecurityHeader")
 
 
@@ -117,5 +117,5 @@ def is_clock_skew(code: str, message: str) -> bool:
 def is_lapsed(code: str, message: str = "") -> bool:
     """Whether AWS refuses the credentials themselves, and would accept renewed ones."""
     name = plain(code)
-    # A Bedrock API key whose time is over is denied, and the message says why.
+    # An expired Bedrock API key is denied, and the message says why.
     return name in _LAPSED or (name in DENIED and "token has expired" in message.casefold())

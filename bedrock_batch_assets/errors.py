@@ -18,7 +18,7 @@ class ConfigurationError(BatchError):
 
 
 class AccessDeniedError(ConfigurationError):
-    """The credentials are known, and the action is not allowed to them."""
+    """The credentials are valid, but the action is not allowed to them."""
 
 
 class UnreachableServiceError(ConfigurationError):

@@ -1,4 +1,4 @@
-"""What is not part of a plain installation, and the one error of a feature that needs it."""
+"""The extras that a plain installation leaves out, and the error of a feature that needs one."""
 
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec

@@ -14,11 +14,11 @@ from bedrock_batch_assets.errors import RequestError
 DEFAULT_MAX_RECORDS_PER_JOB = 1_000
 # "Records per batch inference job", default quota per model and region (AWS General Reference, Bedrock quotas).
 MAX_RECORDS_PER_JOB_QUOTA = 100_000
-# What people write for a tab if their editor or shell gives them none.
+# What people write for a tab that they cannot type.
 TAB_NAMES = ("\\t", "tab")
 # Codecs that Python counts among its text encodings, and that no file is written in.
 _NOT_FOR_FILES = {"idna", "punycode", "undefined", "unicode_escape", "unicode-escape", "raw_unicode_escape"}
-# What columns from folder names may be.
+# The types that columns from folder names can have.
 PARTITION_TYPE_NAMES = ("text", "integer", "number", "date")
 
 
@@ -207,7 +207,7 @@ class BatchRequest(dg.Config):
 
 def _check_encoding(name: str) -> None:
     try:
-        # Refuses what is no encoding of texts, too, such as base64.
+        # This also refuses codecs that are no text encoding, such as base64.
         b"".decode(name)
         codec = codecs.lookup(name)
     except (LookupError, ValueError) as error:

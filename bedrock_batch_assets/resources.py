@@ -66,7 +66,7 @@ def fixed(resources: Mapping[str, dg.ConfigurableResource]) -> dict[str, dg.Reso
 
 
 def _fixed(resource: dg.ConfigurableResource) -> dg.ResourceDefinition:  # type: ignore[type-arg]
-    # The first sentences: what follows them is about code, and the UI would run it together.
+    # The first paragraph alone: what follows is about code, and the UI would run it together.
     description = (inspect.getdoc(type(resource)) or "").partition("\n\n")[0]
 
     @dg.resource(config_schema={}, description=description)

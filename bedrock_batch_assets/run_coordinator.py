@@ -47,7 +47,7 @@ class BatchRunCoordinator(QueuedRunCoordinator):
         def submit() -> DagsterRun:
             run = instance_of(self).get_run_by_id(context.dagster_run.run_id) if next(tries) else None
             if run is not None and run.status is not DagsterRunStatus.NOT_STARTED:
-                # The try before has queued it, and the daemon may have started it since.
+                # An earlier try has queued it, and the daemon may have started it since.
                 return run
             return self._submit(context)
 

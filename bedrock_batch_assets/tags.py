@@ -5,7 +5,7 @@ PARTITION_TAG = "bedrock/partition"
 MODEL_TAG = "bedrock/model"
 VERSION_TAG = "bedrock/version"
 JOB_ARN_TAG = "bedrock/job_arn"
-# What the names of all jobs that the run may own begin with. There before the first of them is asked for.
+# The prefix of the names of all jobs that the run may own. Set before the first of them is created.
 JOB_TAG = "bedrock/job"
 # How often the sensor has asked for the run's work again, after runs that failed.
 ASKED_AGAIN_TAG = "bedrock/asked_again"

@@ -1,4 +1,4 @@
-"""The true state of a batch, put together from what Dagster, S3 and Bedrock say about it."""
+"""The true state of a batch, judged from what Dagster, S3 and Bedrock say about it."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -37,7 +37,7 @@ class BatchState(StrEnum):
 
     @property
     def final(self) -> bool:
-        """Whether nothing more happens unless a person does something."""
+        """Whether nothing more happens unless a person acts."""
         return self in {BatchState.done, BatchState.failed, BatchState.canceled}
 
 
@@ -51,7 +51,7 @@ class TableState(StrEnum):
 
 @dataclass(frozen=True)
 class BatchFacts:
-    """What was found out about one batch.
+    """The facts about one batch.
 
     `manifest` and `table` are from S3. `runs` are newest first; `input`, `parts` (by chunk key) and
     `table_event` are the latest materializations; `jobs` are by ARN, and may be empty if Bedrock was not asked.
@@ -182,7 +182,7 @@ def _chunk_state(runs: Sequence[Run], facts: BatchFacts, version: str, *, is_cur
         return ChunkState.queued if is_queued else ChunkState.running
     if is_current:
         return ChunkState.succeeded
-    # How it ended counts only if that was for this input: an earlier input's end says nothing about this one.
+    # The end of a backfill counts only if it was for this input.
     since = facts.input.at if facts.input else 0.0
     for run in runs:
         is_of_this_input = run.tags.get(VERSION_TAG, version) == version and (run.ended_at or run.created_at) >= since
@@ -244,7 +244,7 @@ def _state_of_table(facts: BatchFacts, manifest: BatchManifest) -> tuple[BatchSt
     if event is not None and event.version == manifest.version and event.at >= newest_part:
         return BatchState.done, None
     run = next((run for run in facts.runs if "result_table" in run.assets), None)
-    # A failure before the input was read again is of an earlier launch: this one asks for its table anew.
+    # A failure before the input was read again belongs to an earlier launch: this one asks for its table anew.
     if run is not None and run.created_at >= max(newest_part, facts.input.at if facts.input else 0.0):
         if run.status == "FAILURE":
             return BatchState.failed, run.id

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from bedrock_batch_assets.request import BatchRequest
     from bedrock_batch_assets.storage.manifests import TableManifest
 
-# Looks at a batch: a twentieth of the time waited so far, so that a batch of seconds is noticed at once and one of
+# The pause between looks is a twentieth of the time waited so far: a batch of seconds is noticed at once, and one of
 # hours costs little.
 MIN_POLL_SECONDS = 2.0
 MAX_POLL_SECONDS = 15.0
@@ -85,7 +85,7 @@ class Batches:
             BatchFailedError: The batch failed, was cancelled, or was launched again meanwhile.
             UnreachableError: Dagster did not answer for ten minutes.
             DagsterRefusedError: It answered with an error for ten minutes, as without its database or its code server.
-            botocore.exceptions.ClientError: AWS did for ten minutes.
+            botocore.exceptions.ClientError: AWS answered with an error for ten minutes.
         """
         started = self._now()
         answered = started
@@ -124,7 +124,7 @@ class Batches:
 
     def facts(self, batch: str, *, with_jobs: bool = True, backfills: Sequence[Backfill] | None = None) -> BatchFacts:
         """Everything that the state of a batch depends on."""
-        # A person may add any partition in the UI; one that cannot name a batch has nothing on S3.
+        # A person may add any partition in the UI. If its name cannot name a batch, it has nothing on S3.
         manifest = self.storage.find_batch_manifest(batch) if is_batch_key(batch) else None
         keys = [chunk_key(batch, index) for index in range(len(manifest.chunks))] if manifest else []
         # The parts are read after the runs: a run that ended in between has left its part then.

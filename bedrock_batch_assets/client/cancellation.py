@@ -54,7 +54,7 @@ class BatchEnding:
         self._webserver = webserver
         self._jobs = jobs
         self._now = now
-        # What was asked to end so far; dicts, since their order is that of the asking.
+        # What was asked to end so far, in order.
         self._runs: dict[str, Run] = {}
         self._backfills: dict[str, None] = {}
         self._quiet_since: float | None = None
@@ -89,7 +89,7 @@ class BatchEnding:
         self._runs.update({run.id: run for run in active})
 
     def _has_settled(self, runs: Sequence[Run], *, is_quiet: bool) -> bool:
-        """Whether nothing has gone on for so long that nothing will."""
+        """Whether nothing of the batch has been active for long enough."""
         if not is_quiet:
             self._quiet_since = None
             return False

@@ -1,4 +1,4 @@
-"""The command line: `bedrock-batch`. It uses the same door as the UI, Dagster's webserver, and boto3 beside it.
+"""The command line, `bedrock-batch`. It uses Dagster's webserver, as the UI does, and boto3.
 
 Modules are imported inside the commands: `--help` answers at once, without Dagster and boto3.
 """
@@ -124,7 +124,7 @@ def launch(ctx: click.Context, request_file: Any, wait: bool, as_json: bool) -> 
     batch, request = read_request(request_file.read())
     batches = _batches(ctx)
     if wait:
-        # Without a bucket the end could not be seen: say so before anything starts.
+        # Without a bucket the end of the batch cannot be seen: say so before anything starts.
         _ = batches.storage.objects
     run_id = batches.launch(batch, request)
     link = batches.webserver.run_link(run_id)
@@ -344,7 +344,7 @@ def _console(*, stderr: bool = False) -> "Console":
     from rich.console import Console
 
     console = Console(stderr=stderr)
-    # Without a terminal there is no width to keep to: ids stay whole, for grep and the like.
+    # Without a terminal there is no width to keep to: ids stay whole, so that grep finds them.
     return console if console.is_terminal else Console(stderr=stderr, width=PLAIN_WIDTH)
 
 

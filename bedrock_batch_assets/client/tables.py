@@ -1,4 +1,4 @@
-"""What the client knows, as tables for a terminal."""
+"""Batches and models as tables for a terminal."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ from bedrock_batch_assets.client.progress import in_words
 if TYPE_CHECKING:
     from rich.table import Table
 
-# So many failed chunks are named.
+# How many failed chunks are named.
 SHOWN_CHUNKS = 5
 _STATE_STYLES = {"done": "green", "failed": "red", "canceled": "yellow", "running": "cyan", "reading input": "cyan"}
 

@@ -42,7 +42,7 @@ class UnreachableError(BatchError):
 
 
 class DagsterRefusedError(BatchError):
-    """Dagster took the question and said no."""
+    """Dagster answered a request with an error."""
 
 
 @dataclass(frozen=True, slots=True)

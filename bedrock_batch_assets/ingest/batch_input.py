@@ -1,4 +1,4 @@
-"""A batch's input as it is stored: the table, and the manifest that says what is to become of its rows."""
+"""A batch's input as it is stored: the table, and the manifest that later steps read."""
 
 import tempfile
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class BatchInput:
-    """What was found while a batch's table was read and stored.
+    """The result of reading and storing a batch's table.
 
     Attributes:
         manifest: The batch, as every later step reads it. It is not stored yet.
@@ -36,12 +36,12 @@ def store_input(
 ) -> BatchInput:
     """Read a batch's table once, check it against the prompt, and store it as Parquet.
 
-    Nothing is stored of a batch that is refused.
+    Nothing of a refused batch is stored.
 
     Args:
-        request: The batch's.
-        source: Its table.
-        storage: Where to.
+        request: The batch's request.
+        source: The input table.
+        storage: The bucket that it is stored in.
         previous: The batch's last input, if there was one. Its chunks keep their place if they can, so that rows which
             did not change are not paid for again.
 
@@ -81,13 +81,13 @@ def _manifest(request: ResolvedRequest, table: "IngestedTable", rows_key: str) -
     given, processor = request.given, request.processor
     parameters: dict[str, Any] = {field: getattr(processor, field) for field in type(processor).model_fields}
     template = None if request.template is None else request.template.text
-    # All that a chunk's answers and its part of the table depend on, beside the rows themselves.
+    # Everything that a chunk's answers and its part of the table depend on, besides the rows themselves.
     recipe = (given.model_id, request.processor_name, parameters, template, given.output_format.value)
     entries = [
         ChunkEntry(
             first_row=chunk.range.first_row,
             row_count=chunk.range.row_count,
-            # Record ids are made of row numbers, so a chunk that moves is another one.
+            # Record ids are made of row numbers, so a chunk that moves gets another version.
             version=version_of(chunk.range.first_row, chunk.digest, *recipe),
         )
         for chunk in table.chunks

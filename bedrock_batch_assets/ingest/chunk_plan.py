@@ -130,7 +130,7 @@ def plan_chunks(
 ) -> list[ChunkRange]:
     """Cut rows into as few chunks as the limits allow, all of about the same number of records.
 
-    1,050 rows at 1,000 a job are two chunks of 525, since the service refuses jobs under 100 records. Where the
+    1,050 rows at 1,000 a job are two chunks of 525, since the service refuses jobs under 100 records. If the
     request's maximum is so near to that minimum that equal chunks would all be refused (250 rows at 100 a job), the
     chunks are filled up instead and only the last one is short.
 
@@ -181,7 +181,7 @@ def rows_for_jobs(sizes: RowSizes, limits: ChunkLimits, max_num_jobs: int) -> in
     return min(row, max_num_jobs * limits.records_per_job)
 
 
-# How many neighbours a chunk that breaks the limits is evened out with, before all that follows is planned anew.
+# With how many neighbours a chunk that breaks the limits is evened out, before all that follow are planned anew.
 _MAX_WINDOW_CHUNKS = 8
 
 
@@ -276,7 +276,7 @@ class _Planner:
         while start < stop:
             start = min(self.farthest_end(start), stop)
             ends.append(start)
-        # Skipped rows alone are no chunk.
+        # Skipped rows alone make no chunk.
         if len(ends) > 1 and self._sent(ends[-2], stop) == 0:
             ends[-2:] = [stop]
         return ends

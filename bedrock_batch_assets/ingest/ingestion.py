@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 TABLE_FILE = "input.parquet"
 _PREVIEW_ROWS = 5
-# Renders so many rows at a time, of whatever the source gives.
+# How many rows are rendered at a time, whatever the source's batches are.
 _BATCH_ROWS = 4_096
 
 
@@ -52,10 +52,10 @@ class BatchLimits(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PlannedChunk:
-    """A chunk and what is in it.
+    """A chunk with its contents.
 
-    `digest` is of its rows' values and the columns' names and types, 16 hexadecimal digits; `records_to_send` and
-    `rendered_bytes` are of its rendered records.
+    `digest` covers its rows' values and the columns' names and types, 16 hexadecimal digits; `records_to_send` and
+    `rendered_bytes` count its rendered records.
     """
 
     range: ChunkRange
@@ -66,7 +66,7 @@ class PlannedChunk:
 
 @dataclass(frozen=True, slots=True)
 class IngestedTable:
-    """The input table as it was stored, and what is to become of it.
+    """The input table as it was stored, with its chunks.
 
     Attributes:
         parquet_path: The local file: all columns and all rows of the batch, in order.
@@ -131,7 +131,7 @@ def ingest(
     if request.max_num_jobs is not None:
         fitting = rows_for_jobs(reading.sizes, limits, request.max_num_jobs)
         if fitting < len(reading.sizes):
-            # Bytes, not records, fill the jobs, which only the records themselves could tell: take the rows that fit.
+            # Bytes, not records, fill the jobs, which only rendering could show: take the rows that fit.
             whole = path.rename(directory / f"whole-{TABLE_FILE}")
             reading = _Reading(renderer, path)
             reading.read(_StoredTable(source.name, source.schema, whole), fitting, limits)
@@ -147,7 +147,7 @@ def ingest(
 
     ranges = plan_chunks(row_count, limits, reading.sizes, previous_plan or ())
     if request.max_num_jobs is not None and len(ranges) > request.max_num_jobs:
-        # The old chunks left too few jobs for the new rows.
+        # The old chunks leave too few jobs for the new rows.
         ranges = plan_chunks(row_count, limits, reading.sizes)
     digests = _digests(path, source.schema, ranges)
     chunks = [
@@ -177,8 +177,8 @@ def ingest(
 
 
 def _digests(path: Path, schema: pa.Schema, ranges: Sequence[ChunkRange]) -> Iterator[str]:
-    """The digest of each chunk's rows. The stored table is read once, a stretch of it by each core."""
-    # Stretches of many chunks, since each reads the footer of the file.
+    """The digest of each chunk's rows. The stored table is read once; each core reads a stretch of it."""
+    # Each stretch has many chunks, since the file's footer is read once per stretch.
     length = -(-len(ranges) // 8)
 
     def digests(some: Sequence[ChunkRange]) -> list[str]:
@@ -190,7 +190,7 @@ def _digests(path: Path, schema: pa.Schema, ranges: Sequence[ChunkRange]) -> Ite
 
 
 class _Reading:
-    """One pass over a source: rows are stored, records only counted."""
+    """One pass over a source: rows are stored, records are only counted."""
 
     def __init__(self, renderer: Renderer, path: Path) -> None:
         self._renderer = renderer

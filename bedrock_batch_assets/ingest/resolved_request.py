@@ -1,4 +1,4 @@
-"""The batch request with everything looked up that it names."""
+"""The batch request, with everything that it names looked up."""
 
 from dataclasses import dataclass
 
@@ -14,19 +14,19 @@ from bedrock_batch_assets.request import BatchRequest
 
 @dataclass(frozen=True, slots=True)
 class ResolvedRequest:
-    """A batch request that has been checked, with all that it names: made once, before anything is read, and handed on.
+    """A checked batch request, with everything that it names: made once, before anything is read, and handed on.
 
     Attributes:
         batch: The batch key.
         given: The request as a person filled it in.
         base_model_id: The model itself, see `registry.base_model_id`.
         processor_name: The field of `Processors`.
-        processor: With the request's inference parameters.
+        processor: The processor, with the request's inference parameters.
         template: The prompt; None for an embedding model.
         records_per_job: Records per job at most.
         records_total: Rows to use at most; None for all.
         minimum_records: Chunks with fewer records go on demand.
-        prices: Those of the model.
+        prices: The model's prices.
     """
 
     batch: str
@@ -54,7 +54,7 @@ def resolve_request(
     Args:
         batch: The batch key.
         given: The request.
-        processors: One of them takes the model.
+        processors: The processors to choose from.
         prices: The price table, if there is one.
         minimum_records: The service's minimum of records per job.
 
@@ -67,7 +67,7 @@ def resolve_request(
     check_model_id(given.model_id)
     given.check()
     chosen = processors.choose(given.model_id, given.processor, given.inference_parameters)
-    # A prompt for an embedding model is ignored, as it always was.
+    # A prompt for an embedding model is ignored, as in version 0.1.
     wants_prompt = chosen.processor.kind == "text" and given.prompt_id is not None
     template = get_prompt_template(str(given.prompt_id)) if wants_prompt else None
     quote = prices.quote(given.model_id, chosen.base_model_id)

@@ -1,4 +1,4 @@
-"""A digest of rows that tells nothing but their values: no trace of batches, buffers or files."""
+"""A digest of rows that depends on their values alone, and not on batches, buffers or files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from bedrock_batch_assets.records.nested_columns import is_nested, with_leaves
 
-# 64 bits: two versions of one chunk meet by chance once in 2**64.
+# 64 bits: two versions of one chunk have the same digest by chance once in 2**64.
 _DIGEST_BYTES = 8
 # Values are hashed in blocks of so many rows, counted from the first row on.
 _BLOCK_ROWS = 4_096
@@ -39,7 +39,7 @@ def digest_rows(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> str:
         for column in block.columns:
             kind, pieces = column.type, column.chunks
             if pieces and _holds_extensions(kind):
-                # Nulls alone cannot be dropped from lists of them (pyarrow 26), and their storage is what counts.
+                # Nulls cannot be dropped from extension arrays (pyarrow 26), and their storage is what counts.
                 pieces = [with_leaves(piece, _stored) for piece in pieces]
                 kind = pieces[0].type
             _add_values(state, kind, pieces)
@@ -70,7 +70,7 @@ def _stored(leaf: pa.Array) -> pa.Array:
 
 
 class _Rows:
-    """Rows that are taken from batches, as many at a time as one likes."""
+    """Rows taken from batches, any number at a time."""
 
     def __init__(self, batches: Iterable[pa.RecordBatch]) -> None:
         self._batches = iter(batches)
@@ -117,7 +117,7 @@ def _add_text(state: hashlib.blake2b, text: str) -> None:
 
 
 def _add_values(state: hashlib.blake2b, kind: pa.DataType, pieces: Sequence[pa.Array]) -> None:
-    """Add a column that is in pieces. As one array, its texts might be more than 32-bit offsets can say."""
+    """Add a column that is in pieces: as one array, its texts might exceed 32-bit offsets."""
     if isinstance(kind, pa.BaseExtensionType):
         _add_values(state, kind.storage_type, [piece.storage for piece in pieces])
         return
@@ -128,7 +128,7 @@ def _add_values(state: hashlib.blake2b, kind: pa.DataType, pieces: Sequence[pa.A
         _add_values(state, pa.large_binary(), [piece.cast(pa.large_binary()) for piece in pieces])
         return
     if any(piece.null_count for piece in pieces):
-        # Where the nulls are, and then only the values that are none.
+        # First the places of the nulls, then only the values that are not null.
         state.update(b"N")
         _add_bits(state, [piece.is_valid() for piece in pieces])
         if pa.types.is_null(kind):

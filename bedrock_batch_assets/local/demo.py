@@ -1,4 +1,4 @@
-"""The whole thing on this machine, without an AWS account: two batches from a CSV file to joined tables.
+"""The demo: two batches on this machine, from a CSV file to joined tables, without an AWS account.
 
 `make demo`, or `python -m bedrock_batch_assets.local.demo [--keep]`. Everything happens in a folder of its own, on free
 ports of the loopback address, and nothing keeps running afterwards.

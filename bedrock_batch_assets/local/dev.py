@@ -19,7 +19,7 @@ from bedrock_batch_assets.extras import check_instance_settings
 
 # Dagster's own default.
 FIRST_PORT = 3000
-# The port that such stand-ins use by custom.
+# The port that stand-ins for AWS commonly use.
 FIRST_AWS_PORT = 4566
 ENVIRONMENT_FILE = "environment.sh"
 
@@ -100,7 +100,7 @@ def _run(folder: Path, port: int) -> None:
                 aws_url, state, environment, buckets=[local_platform.BUCKET], data=state
             )
             programs.append(aws)
-        # The instance is the one in this folder, whatever another project has set.
+        # The instance is the one in this folder, whatever DAGSTER_HOME another project has set.
         environment.pop("DAGSTER_HOME", None)
         environment[URL_VARIABLE] = url
         click.echo("Starting Dagster …")

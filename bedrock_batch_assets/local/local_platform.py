@@ -246,7 +246,7 @@ def local_aws_environment(url: str) -> dict[str, str]:
         "AWS_DEFAULT_REGION": REGION,
         "AWS_ACCESS_KEY_ID": "local",
         "AWS_SECRET_ACCESS_KEY": "local",
-        # Nothing of the person's own profiles, and no question to an instance's metadata.
+        # No profile of the person's own is used, and no instance metadata service is asked.
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_EC2_METADATA_DISABLED": "true",

@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace, ended: threading.Event) -> None:
     settings = _read_settings(options.settings)
     listening = listen(options.host, options.port)
-    # moto is slow to import, so a wrong argument is told first.
+    # moto is slow to import, so wrong arguments are reported first.
     try:
         from bedrock_batch_assets.local_aws.persistence import load, save
         from bedrock_batch_assets.local_aws.server import Server

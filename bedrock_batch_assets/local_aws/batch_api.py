@@ -60,7 +60,7 @@ class BatchApi:
         now = self._lifecycle.clock.now()
         hours = request.get("timeoutDurationInHours") or _DEFAULT_TIMEOUT_HOURS
         with self._book.lock:
-            # A second request with the same token may have come meanwhile.
+            # A second request with the same token may have been answered meanwhile.
             if (job := self._earlier(region, request)) is not None:
                 return {"jobArn": job.arn}
             if self._book.in_flight(region, model.id) >= settings.max_jobs_in_flight:

@@ -77,7 +77,7 @@ def unimplemented(service: str, operation: str) -> ServiceError:
 
 
 def broken(service: str, operation: str) -> ServiceError:
-    """The error for an operation that failed by a fault of the stand-in's own."""
+    """The error for an operation that failed by a fault of the stand-in itself."""
     code = "InternalError" if service == "s3" else "InternalServerException"
     return ServiceError(code, f"The local AWS failed at {service}:{operation}. Its log says why.")
 

@@ -1,4 +1,4 @@
-"""The stand-in's time: the system's, or one that only moves when told."""
+"""The stand-in's time: the system's, or a manual one."""
 
 import threading
 import time
@@ -14,7 +14,7 @@ class Clock:
 
     @property
     def manual(self) -> bool:
-        """Whether time stands still until it is moved."""
+        """Whether time stands still until `move_to`."""
         return self._stopped_at is not None
 
     def now(self) -> float:

@@ -50,7 +50,7 @@ class Job:
     success: int = 0
     error: int = 0
     work: Work | None = None
-    # Counts the appointments made for this job: an earlier one is void.
+    # Counts the appointments made for this job, so that an earlier one is void.
     appointment: int = 0
     _described: tuple[tuple[int, int, int], msgspec.Raw] | None = None
     # None means the tags that Create was given.

@@ -263,7 +263,7 @@ class Lifecycle:
             return
         ending = job.ending
         status: Status = "PartiallyCompleted" if not over else "Completed" if ending is None else ending.status
-        # If a stop comes in between, it writes the same once more.
+        # If a stop comes in between, the same is written once more.
         work.write()
         if status == "Stopped":
             self._enter(job, "InProgress", "Stopping")

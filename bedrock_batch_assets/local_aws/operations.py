@@ -42,7 +42,7 @@ def service_of(request: Request) -> str:
         return "sqs"
     if target.startswith("AWSEvents."):
         return "events"
-    # Whoever has no credentials yet asks STS for them without a signature.
+    # A caller without credentials asks STS for them without a signature.
     if not request.service and _UNSIGNED_STS.search(request.body):
         return "sts"
     return request.service or "s3"

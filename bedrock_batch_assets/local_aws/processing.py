@@ -175,7 +175,7 @@ class Work:
         billed: list[Entry] = []
         for index in range(self.done, min(until, self.total)):
             file, number, line = self._records[index]
-            # Free the line: the output holds it from here on.
+            # Free the line: from here on the output holds it.
             self._records[index] = (file, number, b"")
             self._process_one(file, number, line, billed)
             self.done = index + 1

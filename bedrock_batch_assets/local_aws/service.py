@@ -110,7 +110,7 @@ class Service:
         try:
             answer = self._answer(environ, request, service, operation, labels)
         except NotImplementedError:
-            # That is what moto raises.
+            # The exception that moto raises.
             name = operation if operation != "Unknown" else f"{request.method} {request.raw_path}"
             answer = fault_answer(service, unimplemented(service, name), request)
         except ServiceError as error:

@@ -146,7 +146,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     application_profiles: dict[str, str] = {}
     # Access key ids whose credentials have expired: every call with one of them is refused.
     expired_access_keys: list[str] = []
-    # Of all random choices: faults, and the order of output lines.
+    # The seed of all random choices: faults, and the order of output lines.
     seed: int = 0
     record_faults: RecordFaults = RecordFaults()
     job_endings: list[JobEnding] = []

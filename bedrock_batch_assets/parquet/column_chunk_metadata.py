@@ -1,4 +1,4 @@
-"""Where the row groups of Parquet files lie, and what their footers say of the columns in them.
+"""The places of row groups in Parquet files, and what footers say about the columns in them.
 
 Source of names and numbers: Apache Parquet, parquet.thrift.
 """
@@ -51,7 +51,7 @@ class RowGroupMetadata:
     Attributes:
         start: In bytes.
         size: In bytes.
-        row_count: As the one counted who wrote the pages.
+        row_count: The rows that the writer of the pages counted.
         columns: The `ColumnMetaData` of each leaf column, but for its type and path; offsets count from `start`.
     """
 
@@ -80,7 +80,7 @@ def row_group_metadata(metadata: pq.FileMetaData, index: int) -> RowGroupMetadat
 
 def first_page(column: pq.ColumnChunkMetaData) -> int:
     """Where a column chunk begins in its file, in bytes."""
-    # Arrow notes 0 if there is no dictionary: no page begins before the magic number's end.
+    # Arrow notes 0 if there is no dictionary, since no page begins before the end of the magic number.
     return int(min(column.data_page_offset, column.dictionary_page_offset or column.data_page_offset))
 
 

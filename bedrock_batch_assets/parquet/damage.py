@@ -1,4 +1,4 @@
-"""What is raised if a part is not what it should be."""
+"""The error of a part that does not hold what it should."""
 
 import csv
 from collections.abc import Iterator

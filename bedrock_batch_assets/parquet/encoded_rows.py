@@ -39,7 +39,7 @@ class RowGroupPart(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EncodedRows:
-    """The rows of one row group: their schema once they are decoded, where the pages were, and the pages."""
+    """The rows of one row group: their decoded schema, where the pages were, and the pages."""
 
     schema: pa.Schema
     place: RowGroupMetadata
@@ -116,7 +116,7 @@ class RowsToEncode:
         writer.write_table(pa.Table.from_batches([self.batch]), row_group_size=max(self.row_count, 1))
 
     def _place(self, metadata: pq.FileMetaData) -> RowGroupMetadata:
-        # Of a second row group the part's footer would know nothing: its rows would be lost in silence.
+        # The part's footer would not name a second row group, so its rows would be lost in silence.
         if metadata.num_row_groups != 1 or metadata.num_rows != self.row_count:
             raise ValueError(
                 f"Arrow wrote {metadata.num_row_groups} row groups of {metadata.num_rows} rows together for one of "
@@ -129,7 +129,7 @@ class RowsToEncode:
 
 
 class _Pages(io.RawIOBase):
-    """Passes on what is written while it `is_open`, and no more: the pages, without what makes them a file."""
+    """Passes on what is written while it `is_open`: the pages, without the rest of the file."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file

@@ -5,7 +5,7 @@ Source: Apache Parquet, Encodings.md, "Run Length Encoding / Bit-Packing Hybrid"
 
 from __future__ import annotations
 
-# What many rows have in common is compared so many runs at a time.
+# So many runs at a time are compared with the runs that many rows have in common.
 _COMPARED_RUNS = 256
 
 
@@ -26,7 +26,7 @@ def count_levels(data: bytes, bit_width: int, level: int, expected: int) -> tupl
     """
     total = found = place = 0
     while place < len(data):
-        # Vectors of one length have the same two runs each.
+        # Vectors of one length have the same two runs in each row.
         start = place
         counts = [0, 0]
         for _ in range(2):

@@ -21,10 +21,10 @@ from bedrock_batch_assets.parquet.damage import DamagedPartError, damage_explain
 from bedrock_batch_assets.parquet.page_check import check_pages
 from bedrock_batch_assets.parquet.row_group_writer import LENGTH_BYTES, MAGIC, parquet_schema
 
-# Every part has it, see `records.joining`: a few texts, which take a few hundred bytes a row group.
+# Every part has this column, see `records.joining`: a few texts, which take a few hundred bytes per row group.
 STATUS_COLUMN = "record_status"
 
-# What is read of a file's end: the footer of a usual part fits in.
+# How much of a file's end is read at first: the footer of a usual part fits in.
 _TAIL_BYTES = 64 << 10
 _DIGEST_BYTES = 8
 

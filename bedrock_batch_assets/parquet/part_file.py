@@ -15,12 +15,12 @@ from bedrock_batch_assets.parquet.part_check import check_part
 from bedrock_batch_assets.parquet.part_formats import part_format
 from bedrock_batch_assets.request import OutputFormat
 
-# Batches differ in length: with fewer on their way, makers and writers would wait for each other by turns (measured).
+# Batches differ in length: with fewer in the queue, the producer and the writers would take turns waiting (measured).
 _WAITING_BATCHES = 3
 _WAITING_BYTES = 32 << 20
-# More threads would wait for the one that makes the batches.
+# More threads would wait for the one that produces the batches.
 _MAX_ENCODERS = 4
-# Larger ones are encoded by the thread that writes them: fresh memory for megabytes costs more than is won (measured).
+# Larger batches are encoded by the thread that writes them: fresh memory for megabytes costs more than that gains.
 _MOST_BYTES_AHEAD = 8 << 20
 
 
@@ -68,12 +68,12 @@ class PartFile:
             self._writer.shutdown(cancel_futures=True)
             self._file.close()
             if not whole:
-                # With its footer it would look as if it were; without, nobody could read it.
+                # With a footer a broken file would look whole; without one, it cannot be read.
                 self._path.unlink(missing_ok=True)
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Append rows. All batches of a file have one schema."""
-        # A row group of no rows may have pages all the same, at places that Arrow does not tell.
+        # A row group without rows may still have pages, whose places Arrow does not report.
         if batch.num_rows:
             self._append(batch)
 

@@ -59,7 +59,7 @@ class _Parquet:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        # By the names of the columns: those of answers alone, and those of all.
+        # Schemas by the names of their columns: those of answers alone, and those of all columns.
         self._options: dict[tuple[str, ...], Mapping[str, Any]] = {}
         self._writer: RowGroupWriter | None = None
 
@@ -145,7 +145,7 @@ def _json_texts(column: pa.Array) -> pa.StringArray:
     try:
         values = exact.to_pylist()
     except ValueError:
-        # Answers are paid for by now: a text that is not UTF-8 does not lose them.
+        # The answers are paid for by now, so a text that is not UTF-8 must not lose them.
         values = [python_value(value) for value in exact]
     texts = [b"" if value is None else json.dumps(value, default=str).encode() for value in values]
     return strings_of(texts, empty_is_null=True)

@@ -10,7 +10,7 @@ from bedrock_batch_assets.parquet.tables import read_rows
 from bedrock_batch_assets.records.preview import preview_rows
 from bedrock_batch_assets.request import OutputFormat
 
-# What `csv.field_size_limit` takes on every platform.
+# The largest value that `csv.field_size_limit` takes on every platform.
 _MOST_CELL_CHARACTERS = 2**31 - 1
 
 
@@ -25,7 +25,7 @@ def read_head(file: BinaryIO, output_format: OutputFormat, count: int) -> list[d
 
 
 def _csv_head(file: BinaryIO, count: int) -> list[dict[str, Any]]:
-    # Python's own limit is below what an answer may have.
+    # Python's default limit is shorter than an answer may be.
     csv.field_size_limit(_MOST_CELL_CHARACTERS)
     text = io.TextIOWrapper(file, encoding="utf-8", newline="")
     return list(itertools.islice(csv.DictReader(text), count))

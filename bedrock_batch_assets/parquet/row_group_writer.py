@@ -159,7 +159,7 @@ class _Leaf:
 
 def _leaves(elements: Sequence[Struct]) -> Iterator[_Leaf]:
     """The leaf columns of a schema, whose elements are in the order of the tree."""
-    # Of each element above: how many children are still to come, its name, and whether it or one above it repeats.
+    # For each element above: how many children are left, its name, and whether it or one above it repeats.
     above: list[tuple[int, bytes, bool]] = []
     for element in elements[1:]:
         name = element[_NAME].value

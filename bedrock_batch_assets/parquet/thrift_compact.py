@@ -121,7 +121,7 @@ class _Decoder:
         kind, count = head & 15, head >> 4
         if count == _LONG_LIST:
             count = self._number()
-        # In a list a boolean has a byte of its own, as wide as its type code.
+        # In a list, each boolean has a byte of its own, which holds its type code.
         kind_read = BYTE if kind in {TRUE, FALSE} else kind
         return Elements(kind, [self._value(kind_read) for _ in range(count)])
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _TYPE = pa.list_(pa.float32())
 _NUMBER_BYTES = 4
-# As large as Arrow makes them: readers hold a page in memory.
+# Pages are as large as Arrow's, since readers hold a page in memory.
 _PAGE_BYTES = 1 << 20
 
 _PLAIN, _RLE, _UNCOMPRESSED = 0, 3, 0
@@ -135,7 +135,7 @@ def _definition(length: int, is_valid: bool) -> bytes:
 
 
 def _run(count: int, level: int) -> bytes:
-    """So many times the same level, in Parquet's hybrid of runs and packed bits."""
+    """A run of one level, in Parquet's hybrid of runs and packed bits."""
     return thrift.encode_number(count << 1) + bytes([level])
 
 

@@ -1,4 +1,4 @@
-"""What Claude models refuse on Bedrock, whichever request body carries it."""
+"""Parameters that Claude models refuse on Bedrock, in any request body."""
 
 import re
 

@@ -17,7 +17,7 @@ from bedrock_batch_assets.processors.titan_text_embeddings_v2 import TitanTextEm
 _REGION_PREFIX = re.compile(r"^(?:us|us-gov|us-iso[a-z]?|eu|eu-isoe|apac|global|jp|au|ca|sa|uk|in|me|mx|af|il|kr)\.")
 # `amazon.nova-lite-v1:0:300k`: the variant with a context of that length.
 _CONTEXT_SUFFIX = re.compile(r"(?<=:\d):[A-Za-z0-9]+$")
-# Their last part is an arbitrary id, which says nothing about the model.
+# The last part of these ARNs is an arbitrary id, which does not name the model.
 _OPAQUE_ARN = re.compile(
     r"arn:aws[^:]*:bedrock:[^:]*:[^:]*:"
     r"(application-inference-profile|custom-model|custom-model-deployment|imported-model|provisioned-model)/.+"
@@ -56,12 +56,12 @@ def _model_name(model_id: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ChosenProcessor:
-    """What a model id leads to.
+    """The processor for a model id.
 
     Attributes:
         name: The field of `Processors`.
         base_model_id: See `base_model_id`.
-        processor: With a batch's parameters.
+        processor: The processor, with a batch's parameters.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What some hundred output lines say, as columns."""
+"""Some hundred output lines, as columns."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-# In the place of a number of tokens that is not known. What is known is far smaller, see `parsing`.
+# Stands for a number of tokens that is not known. Known numbers are far smaller, see `parsing`.
 UNKNOWN = np.iinfo(np.int64).min
 
 _NO_ANSWER = ModelAnswer()
@@ -82,7 +82,7 @@ class AnswerBlock:
             content, lengths = _vectors([answer.embedding for answer in answers])
         codes: dict[str | None, int] = {}
         stop_reasons = [codes.setdefault(answer.stop_reason, len(codes)) for answer in answers]
-        # Raises for what is neither a text nor None.
+        # This raises for anything but a text or None.
         "".join(reason for reason in codes if reason is not None)
         empty = np.flatnonzero(lengths == 0).tolist()
         return cls(

@@ -1,6 +1,6 @@
-"""Which records an output file settles, and which it leaves to be asked for again.
+"""Which records an output file settles, and which have to be asked for again.
 
-A record is settled if it has an answer, or an error that asking again would not change. The reader of the join decides
+A record is settled if it has an answer, or an error that asking again would not change. The join's own reader decides
 it, so that a row with an answer is never asked for again, and a row without one is never forgotten.
 """
 
@@ -31,7 +31,7 @@ def settled_rows(source: BinaryReader | Iterable[bytes], processor: BaseProcesso
 def records_without(jsonl: Iterable[bytes], settled: Container[int]) -> list[bytes]:
     """The lines of a rendered JSONL file whose rows are not settled, in order, with their newlines."""
     left: list[bytes] = []
-    # The renderer writes the id first, so that it is found without parsing the record.
+    # The renderer writes the id first, so the id is found without parsing the record.
     start = len(ID_HEAD)
     for lines in line_blocks(jsonl):
         left.extend(line for line in lines if row_of(line[start : line.index(b'"', start)].decode()) not in settled)

@@ -13,12 +13,12 @@ from bedrock_batch_assets.records.text_columns import CutLines, TextColumns
 if TYPE_CHECKING:
     from bedrock_batch_assets.processors.base import BaseProcessor
 
-# So many records that what is done once for all of them costs little, and few enough for their vectors to stay in the
+# Enough records that work per block costs little, and few enough for their vectors to stay in the
 # processor's cache (measured).
 _RECORDS_TOGETHER = 128
 # Threads that take turns with the GIL lose less if the turns are few (measured: 1,024 are slower, 8,192 no faster).
 _LINES_CUT_TOGETHER = 4_096
-# A few such blocks are in memory at a time, however long the lines are.
+# A few blocks of this size are in memory at a time, however long the lines are.
 _BYTES_CUT_TOGETHER = 8 << 20
 
 
@@ -32,7 +32,7 @@ class BlockReader:
         self._columns = TextColumns(places, self._parser) if places is not None else None
 
     def read(self, source: BinaryReader | Iterable[bytes]) -> Iterator[AnswerBlock]:
-        """The lines of a file, in order, but blank ones."""
+        """The lines of a file that are not blank, in order."""
         if self._columns is not None:
             return map_prefetched(self._columns.read, _cut(source))
         return self._parsed(source)

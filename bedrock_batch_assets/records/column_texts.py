@@ -10,7 +10,7 @@ from bedrock_batch_assets.records.exact_values import exact_values
 from bedrock_batch_assets.records.nested_columns import resolved
 from bedrock_batch_assets.records.string_columns import ColumnTooLargeError, narrowed, strings_of
 
-# A time zone that nobody knows is a LookupError, and a text that is not UTF-8 a ValueError.
+# An unknown time zone is a LookupError, and a text that is not UTF-8 a ValueError.
 _UNREADABLE = (ValueError, OverflowError, LookupError, pa.ArrowException)
 
 
@@ -20,7 +20,7 @@ def check_column(schema: pa.Schema, column: str, reader: str) -> None:
     Args:
         schema: Of the input.
         column: Name of the column.
-        reader: Who reads it, to begin the message: "The prompt".
+        reader: What reads it, as the beginning of the message: "The prompt".
 
     Raises:
         RequestError: It does not.
@@ -78,12 +78,12 @@ def text_column(values: pa.Array, column: str, first_row: int = 0) -> pa.StringA
             f"Column {column!r}, row {first_row + row + 1} (counted from 1), has a value of type {kind} that cannot be "
             f"read as text: {reason}. Correct the value, or leave the row out."
         ) from error
-    # An empty text says as little as none.
+    # An empty text counts as null.
     return strings_of([(text or "").encode() for text in texts], empty_is_null=True)
 
 
 def check_texts(texts: pa.StringArray, column: str, first_row: int = 0) -> None:
-    """Check that texts are UTF-8: Parquet files and data sets may hold any bytes in them, and nobody has looked.
+    """Check that texts are UTF-8: Parquet files and datasets may hold any bytes in them, unchecked.
 
     Raises:
         RequestError: One is not. Names the column and the row.

@@ -9,7 +9,7 @@ import msgspec
 
 from bedrock_batch_assets.error_codes import passes_by_itself
 
-# What is shown of an error of a shape that nobody documents.
+# How much is shown of an error of an undocumented shape.
 _MAX_ODD_CHARACTERS = 1_000
 
 
@@ -30,7 +30,7 @@ class ErrorBody(msgspec.Struct, gc=False):
 
     @property
     def passes(self) -> bool:
-        """Whether the same record might succeed another time. The service's own word counts first."""
+        """Whether the same record might succeed another time. The service's `retryable` counts first."""
         if self.retryable is not None:
             return self.retryable
         if self.expired:
@@ -54,7 +54,7 @@ def read_error(value: Any) -> ErrorBody | None:
     flags = {name: value[name] for name in ("retryable", "expired") if isinstance(value.get(name), bool)}
     return ErrorBody(
         errorCode=code if isinstance(code, str) or type(code) is int else None,
-        # The message alone if the rest could be read, else all that the service said.
+        # The message alone if the rest could be read, else the whole error.
         errorMessage=message if isinstance(message, str) and type(code) in {int, str} else _odd_text(value),
         **flags,
     )

@@ -1,4 +1,4 @@
-"""Values that Python or Arrow would round, cut, wrap or refuse on their way to a text: as the texts that they have.
+"""Texts of values that Python or Arrow would round, cut, wrap or refuse on the way to a text.
 
 Python's times end at the microsecond and at the years 1 and 9999, and 24:00:00 becomes 00:00:00 on the way to them.
 """
@@ -74,7 +74,7 @@ def _may_change(kind: pa.DataType) -> bool:
 
 
 def _has_storage_texts(kind: pa.BaseExtensionType) -> bool:
-    # The values of these are more than what they are stored as.
+    # The values of these types mean more than their storage says.
     return kind.extension_name not in {"arrow.uuid", "arrow.json", "arrow.bool8"}
 
 
@@ -99,7 +99,7 @@ def _exact_dates(values: pa.Array) -> pa.Array:
 
 def _exact_timestamps(values: pa.Array) -> pa.Array:
     per_second = _PER_SECOND[values.type.unit]
-    # The clock of a time zone may show another day.
+    # In a time zone, the day may be another one.
     margin = 0 if values.type.tz is None else _DAY_SECONDS
     low = _FIRST_DAY * _DAY_SECONDS + margin
     high = (_LAST_DAY + 1) * _DAY_SECONDS - margin
@@ -198,7 +198,7 @@ def _clock(seconds: int, hour_digits: int) -> str:
 
 
 def _fraction(part: int, digits: int) -> str:
-    """As Python writes it: none, six digits, or nine, which Python has not."""
+    """The fraction as Python writes it: nothing or six digits; or nine digits, which Python does not write."""
     nanoseconds = part * 10 ** (9 - digits)
     if not nanoseconds:
         return ""

@@ -37,7 +37,7 @@ _STATUS_FIELDS = (
     pa.field("input_tokens", pa.int64()),
     pa.field("output_tokens", pa.int64()),
 )
-# Every name that the join may add. An input table must have none of them.
+# Every column that the join may add. An input table must not have them.
 OUTPUT_COLUMNS: tuple[str, ...] = (*(field.name for field in _STATUS_FIELDS), RESPONSE_FIELD.name, EMBEDDING_FIELD.name)
 
 MISSING_REASON = "the job's output has no line for this record"
@@ -48,7 +48,7 @@ _MAX_BYTES = 2**31 - 1
 _NUMBER_BYTES = 4
 
 
-# Statuses in order of worth: of two lines for a record, the one of higher worth counts. They are plain numbers: the
+# Statuses by rank: of two lines for a record, the one of higher rank counts. They are plain numbers, since the
 # members of an enum cost more to reach than all the rest of what is done per line (measured).
 _STATUSES = ("missing", "skipped", "error", "truncated", "ok")
 _STATUS_NAMES = tuple(name.encode() for name in _STATUSES)
@@ -65,7 +65,7 @@ class JoinSummary:
         error: Rows whose record the service or the model failed, or whose answer could not be read.
         truncated: Rows with an answer that stopped at the token limit.
         skipped: Rows that were never sent.
-        missing: Rows that were sent, and of which no output line speaks.
+        missing: Rows that were sent, and that have no output line.
         duplicate_lines: Output lines beyond the first for a record, within one wave.
         corrupt_lines: Output lines that could not be read.
         unknown_record_ids: Output lines with a record id that none of the chunk's sent rows has.
@@ -139,7 +139,7 @@ class OutputJoin:
         self._lines = np.zeros(row_count, np.int32)
         self._waves: dict[int, int] = {}
         self._errors: dict[int, bytes] = {}
-        # Many records stop for the same reason: it is encoded and kept once.
+        # Many records stop for the same reason, so each reason is encoded and kept once.
         self._reason_codes: dict[str | None, int] = {None: 0}
         self._reasons: list[bytes] = [b""]
         self._counts = {field.name: 0 for field in fields(JoinSummary) if field.name != "rows"}
@@ -191,7 +191,7 @@ class OutputJoin:
         return slots
 
     def _keep_first_answers(self, block: AnswerBlock, slots: npt.NDArray[np.int64], wave: int) -> Iterable[int]:
-        """Put the answers of records that no line has spoken of yet into their slots, all at once.
+        """Put answers into the slots of records that have had no line yet, all at once.
 
         Returns the places, in order, of the lines that are left: errors, and further lines for a record.
         """
@@ -233,7 +233,7 @@ class OutputJoin:
         self._output_tokens[slot] = block.output_tokens[place]
 
     def _beats_earlier_line(self, slot: int, status: int, wave: int) -> bool:
-        """Whether a further line for a record replaces what is known. Forgets it if so, and counts duplicates."""
+        """Whether a further line for a record replaces the earlier one, which is then dropped. Counts duplicates."""
         last_wave = self._waves.get(slot, 0)
         self._counts["duplicate_lines"] += wave == last_wave
         self._waves[slot] = max(wave, last_wave)
@@ -325,7 +325,7 @@ class OutputJoin:
             errors[index] = self._errors.get(start + index, missing)
         for row, reason in skipped:
             slot = row - self._first_row
-            # It was never sent, so a line with its id is not about it.
+            # The record was never sent, so a line with its id is not its answer.
             self._counts["unknown_record_ids"] += int(self._lines[slot])
             self._status[slot] = _SKIPPED
             self._lengths[slot] = self._stop_reasons[slot] = 0

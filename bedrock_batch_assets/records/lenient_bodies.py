@@ -1,4 +1,4 @@
-"""Bodies that do not quite fit: an answer that was paid for is kept, and a side field that cannot be read is null."""
+"""Bodies that do not fit exactly: the paid answer is kept, and a side field that cannot be read becomes null."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Union, get_args, get_origin
 
 import msgspec
 
-# More than any documented body has; Python's own decoders give up at about a thousand levels.
+# Deeper than any documented body; Python's own decoders give up at about a thousand levels.
 MAX_DEPTH = 100
 _TOKENS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
 
@@ -99,5 +99,5 @@ def without_deep_nesting(line: bytes) -> bytes:
             if depth == MAX_DEPTH + 1:
                 start = token.end()
             depth -= 1
-    # What was cut off while it was too deep has no end.
+    # A text that was cut off inside such a value has no end.
     return b"".join([*kept, line[start:] if depth <= MAX_DEPTH else b""])

@@ -85,7 +85,7 @@ def _places_in_runs(values: pa.Array) -> pa.Array:
 
 
 def _list_of_view(values: pa.Array) -> pa.Array:
-    """Lists that lie one behind the other. Arrow's own cast gives other values for a slice of views (pyarrow 26)."""
+    """Contiguous lists. Arrow's own cast gives other values for a slice of views (pyarrow 26)."""
     is_large = pa.types.is_large_list_view(values.type)
     width = np.int64 if is_large else np.int32
     rows = slice(values.offset, values.offset + len(values))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # Small enough to stay in the processor's cache (measured: 64 KiB to 512 KiB are alike, 4 MiB are slower).
 _BLOCK_BYTES = 1 << 18
 
-# What a column of 64-bit numbers can still add up.
+# The largest token count: a column of 64-bit numbers can still add these up.
 MAX_TOKENS = 2**40
 
 # Where the echo ends, in the service's order of members. Inside of a string its quotes would be escaped; where a text
@@ -47,11 +47,11 @@ class BinaryReader(Protocol):
 
 
 class OutputRecord(msgspec.Struct, frozen=True, gc=False):
-    """What one line says. Exactly one of `answer` and `error` is set.
+    """The contents of one output line. Exactly one of `answer` and `error` is set.
 
     Attributes:
-        record_id: None if the line does not tell.
-        answer: The model's.
+        record_id: None if the line has none.
+        answer: The model's answer.
         error: Why there is no answer, in one line.
         corrupt: The line could not be read. The error says so.
         retryable: The record is left to be asked for again: the line could not be read, it says nothing, or its error

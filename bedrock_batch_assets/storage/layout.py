@@ -1,4 +1,4 @@
-"""Where everything lies on S3. Keys are relative to the bucket; every folder ends in a slash."""
+"""The keys of everything on S3, relative to the bucket. Every folder ends in a slash."""
 
 from dataclasses import dataclass
 
@@ -29,7 +29,7 @@ class Layout:
         return f"{self.prefix}batch_inputs_json/{batch}/"
 
     def chunk_manifest(self, chunk: str) -> str:
-        """What was rendered for the chunk. Outside every job's folder: a job reads all that lies in its own."""
+        """What was rendered for the chunk. It is outside the jobs' folders, since a job reads all of its folder."""
         return f"{self.records_folder(split_chunk_key(chunk)[0])}{chunk}/chunk.json"
 
     def job_folder(self, chunk: str, digest: str, wave: int = 0) -> str:
@@ -50,7 +50,7 @@ class Layout:
         return f"{self.outputs_folder(split_chunk_key(chunk)[0])}{chunk}/"
 
     def on_demand_claims(self, chunk: str, digest: str, wave: int) -> str:
-        """What an on-demand pass is about to send, and has got; gone when it is over."""
+        """The claims and answers of an on-demand pass; deleted when it is over."""
         return f"{self.records_folder(split_chunk_key(chunk)[0])}{chunk}/{digest}-w{wave}-on-demand/"
 
     def on_demand_prefix(self, chunk: str, digest: str) -> str:
@@ -78,7 +78,7 @@ class Layout:
         return f"{self.results_folder(batch)}part-{index:05d}.{output_format.value}"
 
     def state_folder(self, batch: str) -> str:
-        """What the platform has to know of the result table, beside the folder that holds the table."""
+        """The platform's own files about the result table, outside the folder that holds the table."""
         return f"{self.prefix}batch_output_state/{batch}/"
 
     def staged_folder(self, batch: str) -> str:
@@ -90,11 +90,11 @@ class Layout:
         return f"{self.staged_folder(batch)}{index:05d}-{version}.{output_format.value}"
 
     def table_manifest(self, batch: str) -> str:
-        """Summary of the result table: there exactly as long as the parts that it names are. Written last."""
+        """Summary of the result table. It exists only while the parts that it names are in place. Written last."""
         return f"{self.state_folder(batch)}manifest.json"
 
     def former(self, batch: str) -> "FormerLayout":
-        """Where earlier versions had some of this."""
+        """The keys of earlier versions, for some of this."""
         return FormerLayout(self.results_folder(batch))
 
     def chunk(self, batch: str, index: int) -> str:

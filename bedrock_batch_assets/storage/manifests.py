@@ -1,4 +1,4 @@
-"""What the assets tell each other through S3: small JSON objects beside the data."""
+"""The manifests by which assets hand on their results: small JSON objects beside the data."""
 
 from typing import Any
 

@@ -204,7 +204,7 @@ class ObjectStore:
         except ObjectNotFoundError as error:
             raise BucketNotFoundError(f"The bucket {self.bucket!r} does not exist: check its name.") from error
         except AccessDeniedError:
-            # It is there, and what is done with its objects may be allowed all the same.
+            # The bucket exists, and access to its objects may be allowed all the same.
             return
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
@@ -254,7 +254,7 @@ class ObjectStore:
                 answer = self.client.delete_objects(
                     Bucket=self.bucket, Delete={"Objects": [{"Key": key} for key in some], "Quiet": True}
                 )
-                # One refused key does not fail the request, it is only listed in the answer.
+                # A refused key does not fail the request; the answer lists it.
                 for failure in answer.get("Errors", []):
                     raise ClientError(
                         {"Error": {"Code": failure.get("Code", ""), "Message": failure.get("Message", "")}},

@@ -111,7 +111,7 @@ class BatchStorage(AwsConnection):
             try:
                 return self._read(self.layout.former(batch).table_manifest, TableManifest, asset)
             except NotMaterializedError:
-                # The place that is named is the one if it is going to be.
+                # An error names the present place, not that of earlier versions.
                 raise error from None
 
     def output_files(self, prefix: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""What S3 alone answers, and what it means to a person. All else is explained in `aws/errors.py`."""
+"""The errors that only S3 has, explained for a person. `aws/errors.py` explains all others."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,11 +9,11 @@ from bedrock_batch_assets.errors import ConfigurationError
 
 
 class ObjectNotFoundError(ConfigurationError):
-    """The object is not there, and its bucket is."""
+    """The bucket exists, and has no such object."""
 
 
 class BucketNotFoundError(ConfigurationError):
-    """The bucket is not there."""
+    """The bucket does not exist."""
 
 
 class ObjectChangedError(ConfigurationError):

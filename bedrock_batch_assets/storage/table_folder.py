@@ -68,7 +68,7 @@ class TableFolder:
 
         One request a part, for the account that travels with it.
         """
-        # Before the threads ask for it, each for itself.
+        # Listed here once, before the threads would each list it.
         _ = self._staged
         with ThreadPoolExecutor(PARALLEL_REQUESTS) as pool:
             return list(pool.map(self._find_part, range(len(self._batch.chunks))))
@@ -111,7 +111,7 @@ class TableFolder:
     def _find_part(self, index: int) -> Part | None:
         batch, version = self._batch, self._batch.chunks[index].version
         key = self._layout.result_part(batch.batch, index, batch.output_format)
-        # A part that was made again, for the same version, is staged while the former one is in place.
+        # A part that was made again for the same version is staged while the earlier one is in place.
         for source in (
             self._layout.staged_part(batch.batch, index, version, batch.output_format),
             self._former.staged_part(index, version, batch.output_format),

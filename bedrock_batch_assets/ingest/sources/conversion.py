@@ -85,5 +85,5 @@ def _converted_below(values: pa.Array, target: pa.DataType) -> pa.Array:
         fields = [target.value_field]
     below = [_converted(child, field.type) for child, field in zip(below, fields, strict=True)]
     same_shape = nested(values, below, fields)
-    # Left to be changed: the width of a list's offsets, or whether its length is fixed.
+    # What is left to change is the width of a list's offsets, or whether its length is fixed.
     return same_shape if same_shape.type.equals(target) else same_shape.cast(target)

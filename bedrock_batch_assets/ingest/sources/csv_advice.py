@@ -7,12 +7,12 @@ from bedrock_batch_assets.errors import RequestError
 from bedrock_batch_assets.ingest.sources.csv_dialect import BACKSLASH, CsvDialect
 
 DELIMITERS = (",", ";", "\t", "|")
-# Of a larger file so much is tried.
+# How many bytes of a larger file are tried.
 MAX_TRIED_BYTES = 256 << 20
 
 
 class CsvFileError(RequestError):
-    """Something that is wrong with a CSV file, before anything is known about what would help.
+    """A fault of a CSV file, before it is known which setting would help.
 
     Attributes:
         what: A sentence without its full stop: the file, the place, and what is there.
@@ -36,7 +36,7 @@ class Reading:
     is_whole: bool
 
 
-# Tries a dialect; None if the file cannot be read with it.
+# A function that tries a dialect; it returns None if the file cannot be read with it.
 Trial = Callable[[CsvDialect], Reading | None]
 
 

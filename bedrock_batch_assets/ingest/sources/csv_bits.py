@@ -31,7 +31,7 @@ class ByteFinder:
         self.word_count = 0
 
     def load(self, piece: bytes) -> npt.NDArray[np.uint8]:
-        """Take a piece, and give it as an array."""
+        """Take a piece, and return it as an array."""
         self._bytes = np.frombuffer(piece, np.uint8)
         self.word_count = -(-len(piece) // 64)
         if len(self._mask) != 64 * self.word_count:

@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 # A quote that is opened and never closed would take the rest of the file for a cell. Bedrock takes records of some MB.
 MAX_ROW_BYTES = 256 << 20
-# So much is handed on ahead of the rows that are asked for. Arrow by itself stops for a while only after 32 blocks
+# How many blocks are handed on ahead of the rows that are asked for. Arrow by itself pauses only after 32 blocks
 # (arrow/util/async_generator_fwd.h, kDefaultBackgroundMaxQ).
 _AHEAD_BYTES = 16 << 20
 _AHEAD_BLOCKS = 16
-# It needs to see the block after the one that it parses.
+# Arrow needs to see the block after the one that it parses.
 _LEAST_BLOCKS = 2
 # While Arrow is at work, it is only slowed down, not stopped: before it raises an error, it waits for its reading
 # thread.
@@ -133,7 +133,7 @@ class BlockStream(io.RawIOBase):
         return True
 
     def stop(self, *, wait: bool = False) -> None:
-        """End here: from now on the file belongs to somebody else.
+        """End here: from now on the file is used elsewhere.
 
         Args:
             wait: Wait until Arrow knows. It reads ahead in a thread of its own, and a process that ends while that
@@ -184,7 +184,7 @@ class BlockStream(io.RawIOBase):
         return self._is_stopped or is_little or ahead < _LEAST_BLOCKS
 
     def take(self, rows: int) -> bool:
-        """Note that the parser has given so many rows altogether. False if they are not those of whole blocks."""
+        """Note how many rows the parser has given altogether. False if they do not end with a block."""
         with self._changed:
             self._is_wanted = False
             while self._blocks and self._blocks[0].rows_before + self._blocks[0].rows <= rows:

@@ -1,4 +1,4 @@
-"""What a person reads about a CSV file that cannot be read as it is."""
+"""The messages about a CSV file that cannot be read as it is."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _DOUBLE_QUOTES = (
 
 
 def row_at(row: int) -> str:
-    """A row of the file, as messages call it."""
+    """A row of the file, as messages name it."""
     return f"row {row} (counted below the header)"
 
 
@@ -174,7 +174,7 @@ def unparsable(name: str, error: pa.ArrowInvalid, done: int) -> CsvFileError:
 
 
 def miscounted(name: str, done: int) -> RequestError:
-    """The parser and the scanner have counted different rows: a fault of this program, found before rows are lost."""
+    """The parser and the scanner have counted different rows: a fault of this platform, found before rows are lost."""
     return RequestError(
         f"{name}: up to row {done} the rows were counted in two ways, with different results, so that none of them can "
         "be trusted. This is a fault of bedrock_batch_assets: please report it with the file; until it is mended, give "

@@ -12,7 +12,7 @@ from bedrock_batch_assets.ingest.sources.csv_structure import StructureError, St
 from bedrock_batch_assets.ingest.sources.text_pieces import line_ends
 
 _MAX_HEADER_BYTES = 1 << 20
-# Excel's line before the header, which tells it the delimiter.
+# Excel's line before the header, which names the delimiter.
 _SEPARATOR_LINE = re.compile(rb'"?sep=([^\r\n])"?(\r\n|\n|\r|\Z)')
 
 
@@ -84,7 +84,7 @@ def _first_end(text: bytes, dialect: CsvDialect, *, at_end: bool, watch: bool) -
         if at_end and not len(ends):
             scanner.finish()
     except StructureError as error:
-        # It may be about a row.
+        # The error may be about a row.
         scanner = StructureScanner(dialect.marks, single_column=False)
         ends = scanner.record_ends(text[: error.start], scanner.snapshot())
         if not len(ends):

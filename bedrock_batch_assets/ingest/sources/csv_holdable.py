@@ -1,4 +1,4 @@
-"""Tables whose result is to be CSV, which holds text alone."""
+"""Tables whose result will be CSV, which holds only text."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ class CsvSource:
                     done += batch.num_rows
                     yield batch
             except _DoubtfulBackslashError:
-                # It is text, after all. Rare, so rather read the beginning again than have every file wait.
+                # The backslash is text after all. That is rare, so the beginning is read again.
                 self._open()
                 for batch in self._parsed():
                     if batch.num_rows > done:
@@ -113,7 +113,7 @@ class CsvSource:
             self._stop()
 
     def _open(self) -> list[str]:
-        """Read the header, and get ready for what comes below it; gives the names of the columns."""
+        """Read the header, prepare for the rows below it, and return the names of the columns."""
         self._stop()
         dialect = self._dialect
         pieces = text_pieces(
@@ -150,7 +150,7 @@ class CsvSource:
             scanner.scan(text)
             text = escaped.without_escapes(text, scanner.escapes, scanner.escapes_quoted)
         if text.startswith(BOM):
-            # A second one, which belongs to the name: Arrow takes the first away.
+            # This is a second byte order mark, which belongs to the name: Arrow drops the first.
             text = BOM + text
         most = text.count(bytes([marks.delimiter])) + 1
         table = pa_csv.read_csv(
@@ -184,7 +184,7 @@ class CsvSource:
         found = other_delimiter(self._dialect, columns[0], self._trial)
         if found is not None:
             raise faults.other_delimiter(self.name, columns[0], self._dialect, *found)
-        # The trials have moved the file on.
+        # The trials have moved the file's position.
         self._open()
 
     def _parsed(self) -> Iterator[pa.RecordBatch]:
@@ -226,7 +226,7 @@ class CsvSource:
             raise RequestError(f"{self.name} has a header and no rows: put rows below it.")
 
     def _reader(self, stream: BlockStream) -> pa_csv.CSVStreamingReader:
-        # Generated names: those of the file may be unusable (empty, twice the same), which is for others to say.
+        # Generated names: those of the file may be unusable (empty, doubled), which another check reports.
         names = [str(index) for index in range(len(self.schema))]
         null_text = self._dialect.null_text
         return pa_csv.open_csv(

@@ -25,7 +25,7 @@ _BACKSLASH = ord(BACKSLASH)
 
 
 class Problem(Enum):
-    """What can be wrong with the structure of a file."""
+    """The faults of a file's structure."""
 
     text_after_quote = "text after a closing quote"
     never_closed = "a quote that is never closed"
@@ -42,7 +42,7 @@ class StructureError(Exception):
     """The records of the file cannot be told apart without doubt.
 
     Attributes:
-        problem: Why.
+        problem: What is wrong.
         position: Where it shows, in bytes from where the scanner began.
         start: Where that begins which cannot be read, such as the opening quote.
     """

@@ -113,7 +113,7 @@ def _checkpoint_version(store: ObjectStore, key: str) -> int:
     try:
         version = json.loads(store.get_bytes(key))["version"]
     except (ValueError, KeyError, TypeError):
-        # It is but a hint: without it the whole log is read.
+        # It is only a hint: without it the whole log is read.
         return 0
     return version if isinstance(version, int) else 0
 

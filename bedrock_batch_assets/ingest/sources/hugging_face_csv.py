@@ -17,7 +17,7 @@ from bedrock_batch_assets.ingest.sources.hugging_face_files import are_plain, op
 from bedrock_batch_assets.ingest.sources.source import Source
 
 _ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
-# Settings of the library's reader that our dialect has, or that change nothing for cells that are text.
+# Settings of the library's reader that `CsvDialect` has too, or that change nothing for cells that are text.
 _KNOWN_SETTINGS = {
     *("name", "version", "data_dir", "data_files", "description", "features"),
     *("sep", "delimiter", "quotechar", "quoting", "escapechar", "doublequote", "encoding"),
@@ -137,7 +137,7 @@ def _cast(texts: pa.Array, kind: pa.DataType) -> pa.Array:
     except pa.ArrowInvalid:
         if not pa.types.is_integer(kind):
             raise
-        # pandas writes integers as fractions if some of the column are missing.
+        # pandas writes integers as fractions if some cells of the column are missing.
         return values.cast(pa.float64()).cast(kind)
 
 
@@ -164,7 +164,7 @@ def _dialect(config: Any, given: CsvDialect | None) -> CsvDialect | None:
         delimiter=config.sep if config.sep != default.sep else None,
         quote=quote if quote != default.quotechar else None,
         escape=config.escapechar,
-        # pandas takes it for an escape character everywhere.
+        # pandas uses it as an escape character everywhere.
         escape_unquoted=True if config.escapechar else None,
         encoding=config.encoding,
     )

@@ -1,4 +1,4 @@
-"""What goes wrong with Hugging Face datasets, in a line for a person."""
+"""The faults of Hugging Face datasets, each explained in one line."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from bedrock_batch_assets.errors import ConfigurationError, RequestError
 from bedrock_batch_assets.ingest.sources.parquet_errors import first_line
 
 _SLICE = re.compile(r"(.*?)\[(.*)")
-# Addresses that people paste where an id belongs, and what to write instead.
+# Addresses that people paste instead of an id, with what to write.
 _ADDRESSES = (
     (re.compile(r"(?:hf://|https?://huggingface\.co/)datasets/([^/@]+/[^/@]+).*"), "write {0!r}"),
     (re.compile(r"s3a?://.*"), "name files on S3 as s3_uri"),
     (re.compile(r"https?://.*"), "upload its files to S3 and name them as s3_uri"),
 )
 _SPLITS = re.compile(r"(?:Bad|Unknown) split.*?(?:Available splits|Should be one of):? (\[.*?\])", re.DOTALL)
-# What a library says is cut after so many characters: some list all that they know.
+# Messages of libraries are cut after so many characters: some list everything that they know.
 _MOST_CHARACTERS = 300
 _IMPORTS = re.compile(r"No module named '([\w.]+)'|(?:install|requires?) (?:the )?'?`?([\w-]+)'?`?", re.IGNORECASE)
 
 
 def check_dataset_request(dataset_id: str, split: str) -> None:
-    """Check what can be seen without a look at the dataset.
+    """Check what can be checked without looking at the dataset.
 
     Raises:
         RequestError: The id is an address, a path of no folder, or has blanks around it; or the split is cut.
@@ -89,7 +89,7 @@ def _explained(dataset_id: str, split: str, error: Exception) -> RequestError | 
         )
     if isinstance(error, yaml.YAMLError):
         mark = getattr(error, "problem_mark", None)
-        # The mark counts from 0, below the line of dashes.
+        # The position counts from 0, below the line of dashes.
         place = f" in line {mark.line + 2}" if mark is not None else ""
         problem = getattr(error, "problem", None) or first_line(error)
         return RequestError(
@@ -112,7 +112,7 @@ def _explained(dataset_id: str, split: str, error: Exception) -> RequestError | 
 
 
 def _missing_file(error: FileNotFoundError) -> str:
-    """What was not found, if that tells anything."""
+    """What was not found, if the error names it."""
     text = first_line(error).rpartition("FileNotFoundError: ")[2].partition(" with any supported extension")[0]
     return "" if " object at 0x" in text else f" ({text[:_MOST_CHARACTERS]})"
 

@@ -47,7 +47,7 @@ class HuggingFaceSource:
         self._dataset_id = dataset_id
         self._split = split
         check_dataset_request(dataset_id, split)
-        # What reads files of a kind that those on S3 may be of, too.
+        # Sources that also read files of this kind from S3.
         self._files: Source | None = None
         with dataset_errors_explained(dataset_id, split):
             dataset = _load(dataset_id, split, max_rows, dialect)
@@ -76,7 +76,7 @@ class HuggingFaceSource:
         tables = dataset.with_format("arrow").iter(batch_size=_BATCH_ROWS)
         if dataset.features is not None:
             return tables, dataset.features.arrow_schema.remove_metadata()
-        # JSON files declare no types: those of the first rows count.
+        # JSON files declare no types: the types of the first rows count.
         first = next(iter(tables), None)
         if first is None:
             raise RequestError(f"{self.name} has no rows: choose another split.")
@@ -130,7 +130,7 @@ def _load_from_disk(folder: Path, split: str) -> Any:
 
     loaded = datasets.load_from_disk(str(folder))
     if not isinstance(loaded, datasets.DatasetDict):
-        # A single split is saved without its name; it is the one that is meant.
+        # A single split is saved without its name, so it is the one that is asked for.
         return loaded
     if split not in loaded:
         raise ValueError(f"Bad split: {split}. Available splits: {list(loaded)}")

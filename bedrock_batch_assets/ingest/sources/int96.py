@@ -73,7 +73,7 @@ def int96_units(
     units = {column: _unit(column, places) for column, places in found.items()}
     for column, places in found.items():
         if places.within_a_microsecond is None and _has_other_type(layouts, column):
-            # Another file has timestamps of this column in a coarser unit, and maybe far ones.
+            # Another file has this column in a coarser unit, and may hold dates far away.
             units[column] = "us"
     return units
 
@@ -134,7 +134,7 @@ def _troubles(values: Sequence[pa.Array]) -> tuple[bool, bool, bool]:
     sums = [False, False, False]
     for leaves in zip(*map(_leaves, values), strict=True):
         if leaves[0].type.equals(leaves[1].type):
-            # Not of type INT96: the same in every unit.
+            # These values are not of type INT96: they are the same in every unit.
             continue
         seconds, micros, nanos = (_numbers(leaf) for leaf in leaves)
         rests = nanos.view(np.uint64) - micros.view(np.uint64) * np.uint64(1_000)

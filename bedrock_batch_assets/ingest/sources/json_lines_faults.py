@@ -1,4 +1,4 @@
-"""What is wrong with a line of JSON, for a person."""
+"""The faults of a line of JSON, each explained in one line."""
 
 import json
 from typing import Any

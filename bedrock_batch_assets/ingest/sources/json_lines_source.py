@@ -17,7 +17,7 @@ from bedrock_batch_assets.ingest.sources.text_pieces import NotDecodableError, l
 
 _BLOCK_BYTES = 1 << 20
 _MAX_ROW_BYTES = 256 << 20
-# Objects whose keys are data, such as ids, would make a column of each.
+# Objects whose keys are data, such as ids, would make a column of each key.
 _MOST_COLUMNS = 10_000
 
 _Row = dict[str, msgspec.Raw]
@@ -119,7 +119,7 @@ class JsonLinesSource:
             array = joined(values)
             colons += array.count(b":")
             kinds[key] |= kinds_of(array, values)
-        # Every key has a colon behind it, and all others are in values or keys.
+        # Every key is followed by a colon; all other colons are in values or keys.
         pairs = sum(map(len, rows))
         if len(rows) < len(block.rows) or colons + pairs != block.text.count(b":") or any(":" in key for key in kinds):
             _check_keys(name, block, len(rows))

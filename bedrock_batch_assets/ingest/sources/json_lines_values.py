@@ -27,7 +27,7 @@ class Kind(Flag):
 
     nothing = 0
     boolean = auto()
-    # An integer that int64 holds; and one of these that float64 holds.
+    # An integer that int64 holds, and one that float64 holds, too.
     integer = auto()
     small_integer = auto()
     # A number with a fraction or an exponent that float64 holds.
@@ -128,7 +128,7 @@ def _kind(value: bytes) -> Kind:
 
 def _kind_of_number(value: bytes) -> Kind:
     if value == b"-0":
-        # No integer has its sign, and not every reader takes it for a fraction.
+        # No integer is a negative zero, and not every reader takes it for a fraction.
         return Kind.long_number
     if value.removeprefix(b"-").isdigit():
         # Python refuses to convert very long ones (sys.set_int_max_str_digits).

@@ -1,4 +1,4 @@
-"""What is wrong with a Parquet file, in a line for a person."""
+"""The faults of a Parquet file, each explained in one line."""
 
 from __future__ import annotations
 

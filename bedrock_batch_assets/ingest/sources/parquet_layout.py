@@ -1,4 +1,4 @@
-"""What a Parquet file holds, by its footer: its columns as Arrow gives them, and what Arrow leaves out."""
+"""The contents of a Parquet file, by its footer: its columns as Arrow gives them, and what Arrow leaves out."""
 
 from __future__ import annotations
 

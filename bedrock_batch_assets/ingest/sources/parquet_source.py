@@ -22,7 +22,7 @@ _BATCH_BYTES = 16 << 20
 _MAX_BATCH_ROWS = 8_192
 # Footers wait for the network, not for the processor.
 _FOOTERS_AT_A_TIME = 8
-# Footers are kept for the rows that are read later, up to so many bytes: one of a wide table has megabytes.
+# Footers are kept for reading the rows later, up to so many bytes: the footer of a wide table has megabytes.
 _MOST_FOOTER_BYTES = 16 << 20
 
 

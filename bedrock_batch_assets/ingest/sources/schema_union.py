@@ -1,4 +1,4 @@
-"""One schema for files that differ only in how they say the same."""
+"""One schema for files that hold the same kinds of values in different types."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def united_schema(schemas: Iterable[tuple[str, pa.Schema]]) -> pa.Schema:
             and both types.
     """
     fields: dict[str, pa.Field] = {}
-    # Which file gave a column its type.
+    # Which file a column has its type from.
     origins: dict[str, str] = {}
     first = ""
     united: pa.Schema | None = None
@@ -145,7 +145,7 @@ def _united_numbers(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     if pa.types.is_integer(one) and pa.types.is_integer(other):
         if pa.types.is_signed_integer(wide) == pa.types.is_signed_integer(narrow):
             return wide
-        # All unsigned numbers fit into signed ones of more bits, and no signed ones into unsigned ones.
+        # All unsigned numbers fit into signed ones of more bits; signed ones do not fit into unsigned ones.
         is_wider = wide.bit_width > narrow.bit_width
         return wide if is_wider and pa.types.is_signed_integer(wide) else None
     if pa.types.is_floating(one) and pa.types.is_floating(other):

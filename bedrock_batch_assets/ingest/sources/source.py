@@ -1,4 +1,4 @@
-"""What every source of rows offers, whatever it reads from."""
+"""The interface of every source of rows."""
 
 from collections.abc import Iterator
 from typing import Protocol
@@ -11,7 +11,7 @@ class Source(Protocol):
 
     @property
     def name(self) -> str:
-        """What to call it in messages."""
+        """The table's name in messages."""
         ...
 
     @property

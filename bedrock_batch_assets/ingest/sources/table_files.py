@@ -1,4 +1,4 @@
-"""The files of a table on S3: one object, or what counts of a folder."""
+"""The files of a table on S3: one object, or the data files of a folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bedrock_batch_assets.ingest.sources.table_formats import FoundTable, table_
 from bedrock_batch_assets.storage.objects import ObjectInfo, ObjectNotFoundError, ObjectStore
 
 PARQUET_ENDINGS = (".parquet", ".parq", ".pq")
-# What the files of a folder may be by their names. Those of no such ending are taken for Parquet: Hive gives none.
+# Kinds of files by the end of their names. Files without such an ending are taken for Parquet: Hive gives none.
 _KINDS: Mapping[str, Sequence[str]] = {
     "Parquet": PARQUET_ENDINGS,
     "CSV": (".csv", ".csv.gz", ".tsv", ".tsv.gz"),
@@ -93,7 +93,7 @@ def _counting(
                 raise RequestError(
                     f"{store.uri(item.key)} is empty (0 bytes), so its rows are missing: write it again, or delete it."
                 )
-            continue  # It marks a folder, or is a part without rows.
+            continue  # An empty object marks a folder, or is a part without rows.
         kinds.setdefault(kind or "Parquet", item)
         files.append(item)
     if not files:
@@ -110,7 +110,7 @@ def _counting(
 
 
 def _check_is_plain(store: ObjectStore, folder: str, objects: Sequence[ObjectInfo]) -> None:
-    """Refuse what has a log: before files are hidden by their names, since the log is hidden so."""
+    """Refuse tables with a log. This comes before files are hidden by their names, which would hide the log."""
     inside = table_within(item.key[len(folder) :] for item in objects)
     if inside is None:
         around = table_around(store, folder)

@@ -1,4 +1,4 @@
-"""Tables whose folder holds more than their rows: which files count, only their log knows."""
+"""Table formats whose folder holds more than the table's rows: only their log says which files count."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def table_within(paths: Iterable[str]) -> FoundTable | None:
 def table_around(store: ObjectStore, folder: str) -> FoundTable | None:
     """The table of such a format that a folder is a part of, such as one of its partitions.
 
-    Who may not list the folders above is not asked: they may well belong to others.
+    If the folders above may not be listed, they are ignored: they may belong to others.
 
     Args:
         store: The bucket.

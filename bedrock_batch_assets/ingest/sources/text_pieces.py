@@ -140,7 +140,7 @@ def _checked(pieces: Iterator[bytes]) -> Iterator[bytes]:
     is_alone = True
     for piece, is_last in _with_last(chain([start[offset:]], pieces)):
         pending = decoder.getstate()[0]
-        # An ASCII piece between whole characters, which is most of them, needs no decoding.
+        # An ASCII piece between whole characters, as most pieces are, needs no decoding.
         if pending or not piece.isascii():
             try:
                 decoder.decode(piece, is_last)
@@ -190,7 +190,7 @@ def _transcoded(pieces: Iterator[bytes], encoding: str) -> Iterator[bytes]:
 
 
 def _with_last(pieces: Iterator[bytes]) -> Iterator[tuple[bytes, bool]]:
-    """The pieces, and an empty one that is said to be the last."""
+    """The pieces, and at the end an empty one that is marked as the last."""
     for piece in pieces:
         yield piece, False
     yield b"", True

@@ -6,7 +6,7 @@ from typing import Any
 
 from bedrock_batch_assets.local_aws.fake_models.base import BodyError
 
-# A schema that refers to itself has no end.
+# A schema that refers to itself has no greatest depth.
 _MAX_DEPTH = 8
 
 
