@@ -57,6 +57,20 @@ def test_the_graph_is_that_of_the_readme() -> None:
         assert node.owners
 
 
+def test_everything_that_the_ui_lists_is_described() -> None:
+    """Each check, resource and sensor has a description of its own."""
+    definitions = platform()
+    repository = definitions.get_repository_def()
+    checks = {
+        spec.name: spec.description for asset in repository.assets_defs_by_key.values() for spec in asset.check_specs
+    }
+    resources = {name: resource.description for name, resource in repository.get_top_level_resources().items()}
+    sensors = {sensor.name: sensor.description for sensor in repository.sensor_defs}
+    for described in (checks, resources, sensors):
+        assert described
+        assert [name for name, text in described.items() if not text] == []
+
+
 def test_processors_of_ones_own_take_the_place_of_the_defaults() -> None:
     """`platform` uses the processors that it is given."""
     mine = Processors(anthropic=AnthropicProcessor(max_tokens=77))

@@ -56,17 +56,15 @@ class Cursor(msgspec.Struct):
     asset_selection=dg.AssetSelection.assets("input_dataset", *CHUNK_ASSETS, "result_table"),
     minimum_interval_seconds=5,
     default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Starts one backfill over the chunks of a new input, and builds the result table when all of its parts "
+    "are there. A chunk whose result was made from the same rows, prompt, model and parameters is not asked for again. "
+    "A batch that a person cancelled is not started again; work of a run that died is, if Dagster does not retry it.",
 )
 @skipping_outages
 def batch_progress_sensor(
     context: dg.SensorEvaluationContext, storage: BatchStorage
 ) -> dg.SensorResult | dg.SkipReason:
-    """Starts one backfill over a new input's chunks, and builds the result table when all of its parts are in.
-
-    A chunk whose result was made from the same rows, prompt, model and parameters is not asked for again. What a run
-    was at that died, and that Dagster does not start again, is. A batch that was cancelled is not, whatever becomes of
-    the sensor's cursor.
-    """
+    """Starts one backfill over a new input's chunks, and builds the result table when all of its parts are there."""
     if not storage.bucket:
         return dg.SkipReason("No bucket configured: set BEDROCK_BATCH_BUCKET, or run `make dev`.")
     return progress(context, storage, time.time)

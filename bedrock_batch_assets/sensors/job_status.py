@@ -54,14 +54,13 @@ class Cursor(msgspec.Struct):
     asset_selection=dg.AssetSelection.assets("batch_job_outputs"),
     minimum_interval_seconds=10,
     default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Reports status and record counts of the jobs in flight as observations of batch_job_outputs. Ends runs "
+    "whose process is gone, so that a retry takes over their jobs, and stops jobs whose run was cancelled after its "
+    "process had died.",
 )
 @skipping_outages
 def job_status_sensor(context: dg.SensorEvaluationContext, jobs: BedrockBatchJobs) -> dg.SensorResult | dg.SkipReason:
-    """Reports status and record counts of the jobs in flight as observations of batch_job_outputs.
-
-    It also takes care of what nobody else is left to do: it ends runs whose process is gone, so that a retry takes
-    over their jobs, and stops jobs whose run was cancelled without a process.
-    """
+    """Reports the jobs in flight, ends runs whose process is gone, and stops jobs that have lost their run."""
     _end_dead_runs(context)
     if not jobs.role_arn:
         return dg.SkipReason("No service role configured: set BEDROCK_BATCH_ROLE_ARN, or run `make dev`.")
