@@ -61,15 +61,8 @@ class CsvSettings(dg.Config):
         Raises:
             RequestError: A setting cannot be used. Names it.
         """
-        for name in ("delimiter", "quote", "escape"):
-            text = getattr(self, name)
-            if text is None or (text == "" and name == "quote") or (name == "delimiter" and text in TAB_NAMES):
-                continue
-            if len(text) != 1 or not text.isascii() or text in "\r\n\0":
-                more = ", or empty if nothing encloses cells" if name == "quote" else ""
-                raise RequestError(f"csv.{name} is {json.dumps(text)}: it must be a single ASCII character{more}.")
-        delimiter = "\t" if self.delimiter in TAB_NAMES else self.delimiter or ","
-        quote = '"' if self.quote is None else self.quote
+        self._check_characters()
+        delimiter, quote = self._delimiter, '"' if self.quote is None else self.quote
         for name, other in (("quote", quote), ("escape", self.escape)):
             if other == delimiter:
                 raise RequestError(
@@ -86,6 +79,19 @@ class CsvSettings(dg.Config):
             )
         if self.encoding is not None:
             _check_encoding(self.encoding)
+
+    @property
+    def _delimiter(self) -> str:
+        return "\t" if self.delimiter in TAB_NAMES else self.delimiter or ","
+
+    def _check_characters(self) -> None:
+        for name in ("delimiter", "quote", "escape"):
+            text = getattr(self, name)
+            if text is None or (text == "" and name == "quote") or (name == "delimiter" and text in TAB_NAMES):
+                continue
+            if len(text) != 1 or not text.isascii() or text in "\r\n\0":
+                more = ", or empty if nothing encloses cells" if name == "quote" else ""
+                raise RequestError(f"csv.{name} is {json.dumps(text)}: it must be a single ASCII character{more}.")
 
 
 class BatchRequest(dg.Config):

@@ -118,14 +118,8 @@ def _add_text(state: hashlib.blake2b, text: str) -> None:
 
 def _add_values(state: hashlib.blake2b, kind: pa.DataType, pieces: Sequence[pa.Array]) -> None:
     """Add a column that is in pieces: as one array, its texts might exceed 32-bit offsets."""
-    if isinstance(kind, pa.BaseExtensionType):
-        _add_values(state, kind.storage_type, [piece.storage for piece in pieces])
-        return
-    if pa.types.is_dictionary(kind):
-        _add_values(state, kind.value_type, [piece.dictionary_decode() for piece in pieces])
-        return
-    if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
-        _add_values(state, pa.large_binary(), [piece.cast(pa.large_binary()) for piece in pieces])
+    if (plain := _plain(kind, pieces)) is not None:
+        _add_values(state, *plain)
         return
     if any(piece.null_count for piece in pieces):
         # First the places of the nulls, then only the values that are not null.
@@ -136,20 +130,43 @@ def _add_values(state: hashlib.blake2b, kind: pa.DataType, pieces: Sequence[pa.A
         pieces = [piece.drop_null() for piece in pieces]
     else:
         state.update(b"V")
-    if pa.types.is_boolean(kind):
-        _add_bits(state, pieces)
-    elif pa.types.is_struct(kind):
+    if pa.types.is_nested(kind):
+        _add_nested(state, kind, pieces)
+    else:
+        _add_flat(state, kind, pieces)
+
+
+def _plain(kind: pa.DataType, pieces: Sequence[pa.Array]) -> tuple[pa.DataType, list[pa.Array]] | None:
+    """The type and values below an extension, a dictionary or a view; None if the type is none of these."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return kind.storage_type, [piece.storage for piece in pieces]
+    if pa.types.is_dictionary(kind):
+        return kind.value_type, [piece.dictionary_decode() for piece in pieces]
+    if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
+        return pa.large_binary(), [piece.cast(pa.large_binary()) for piece in pieces]
+    return None
+
+
+def _add_nested(state: hashlib.blake2b, kind: pa.DataType, pieces: Sequence[pa.Array]) -> None:
+    """Add structs, maps or lists that are not null."""
+    if pa.types.is_struct(kind):
         for index, children in enumerate(zip(*(piece.flatten() for piece in pieces), strict=True)):
             _add_values(state, kind.field(index).type, children)
-    elif pa.types.is_map(kind):
+        return
+    if pa.types.is_map(kind):
         entry = pa.struct([pa.field("key", kind.key_type, nullable=False), pa.field("value", kind.item_type)])
         _add_values(state, pa.list_(entry), [piece.cast(pa.list_(entry)) for piece in pieces])
-    elif pa.types.is_fixed_size_list(kind):
-        _add_values(state, kind.value_type, [piece.flatten() for piece in pieces])
-    elif pa.types.is_nested(kind):
+        return
+    if not pa.types.is_fixed_size_list(kind):
         for piece in pieces:
             _add_lengths(state, pc.list_value_length(piece))
-        _add_values(state, kind.value_type, [piece.flatten() for piece in pieces])
+    _add_values(state, kind.value_type, [piece.flatten() for piece in pieces])
+
+
+def _add_flat(state: hashlib.blake2b, kind: pa.DataType, pieces: Sequence[pa.Array]) -> None:
+    """Add values that are neither nested nor null."""
+    if pa.types.is_boolean(kind):
+        _add_bits(state, pieces)
     elif pa.types.is_string(kind) or pa.types.is_binary(kind):
         _add_bytes(state, pieces, np.int32)
     elif pa.types.is_large_string(kind) or pa.types.is_large_binary(kind):

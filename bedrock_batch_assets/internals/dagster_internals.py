@@ -384,7 +384,8 @@ def code_server_instance(arguments: Sequence[str]) -> "tuple[list[str], list[Map
         else:
             return None
         coordinator = ref.run_coordinator
-        limits = ref.settings.get("concurrency", {}).get("runs", {}).get("tag_concurrency_limits")
+        concurrency: Any = ref.settings.get("concurrency") or {}
+        limits = concurrency.get("runs", {}).get("tag_concurrency_limits")
         if limits is None:
             # As Dagster does it, and as it was written before Dagster 1.10: in the coordinator's own settings.
             queue = getattr(coordinator, "get_run_queue_config", lambda: None)()

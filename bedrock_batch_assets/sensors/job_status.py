@@ -54,9 +54,9 @@ class Cursor(msgspec.Struct):
     asset_selection=dg.AssetSelection.assets("batch_job_outputs"),
     minimum_interval_seconds=10,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Reports status and record counts of the jobs in flight as observations of batch_job_outputs. Ends runs "
-    "whose process is gone, so that a retry takes over their jobs, and stops jobs whose run was cancelled after its "
-    "process had died.",
+    description="Reports status and record counts of the jobs in flight as observations of batch_job_outputs. Ends "
+    "runs whose process is gone, so that a retry takes over their jobs, and stops jobs whose run was cancelled after "
+    "its process had died.",
 )
 @skipping_outages
 def job_status_sensor(context: dg.SensorEvaluationContext, jobs: BedrockBatchJobs) -> dg.SensorResult | dg.SkipReason:
@@ -136,22 +136,34 @@ def _report_jobs(
     news = [state for state in mine if cursor.seen.get(state.job_id) != _report(state)]
     changed = news[:MAX_OBSERVATIONS]
     post_finished_notices(instance, [state.arn for state in news if state.finished])
-    submitted = [state.submitted_at for state in states if state.submitted_at is not None]
-    # A job that a run attached to can be older than all that were seen before: then the next sweep looks at all.
-    is_whole = bool(submitted) and len(mine) == len(watched.owned) and not watched.orphaned
     told = cursor.seen | {state.job_id: _report(state) for state in changed}
-    live = {family_of(state) for state in states if not state.finished}
-    over = {family for state in states if (family := family_of(state)) in watched.orphaned and family not in live}
     next_cursor = Cursor(
-        since=min(submitted) - MARGIN if is_whole else None,
+        since=_oldest(states, watched),
         seen={state.job_id: told[state.job_id] for state in mine if state.job_id in told},
-        ended=watched.ended + sorted(family for family in over if family is not None),
+        ended=watched.ended + _ended_families(states, watched),
     )
     return dg.SensorResult(
         asset_events=[observation(watched.owned[state.arn], state, console_url) for state in changed],
         cursor=encode_cursor(next_cursor),
         skip_reason=f"{len(mine)} jobs in flight, {len(changed)} changed.",
     )
+
+
+def _oldest(states: list[JobState], watched: WatchedJobs) -> datetime | None:
+    """From which time of submission on the next sweep has to look; None for all jobs.
+
+    A job that a run attached to can be older than all that were seen before: then the next sweep looks at all.
+    """
+    submitted = [state.submitted_at for state in states if state.submitted_at is not None]
+    are_all_seen = watched.owned.keys() <= {state.arn for state in states}
+    return min(submitted) - MARGIN if submitted and are_all_seen and not watched.orphaned else None
+
+
+def _ended_families(states: list[JobState], watched: WatchedJobs) -> list[str]:
+    """The orphaned families that were seen, and that have no job in flight any more."""
+    live = {family_of(state) for state in states if not state.finished}
+    seen = {family_of(state) for state in states} - live
+    return sorted(family for family in watched.orphaned if family in seen)
 
 
 def read_job_events(

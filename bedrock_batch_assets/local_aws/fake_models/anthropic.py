@@ -15,7 +15,7 @@ from bedrock_batch_assets.local_aws.fake_models.base import (
     read_body,
     text_of,
 )
-from bedrock_batch_assets.local_aws.fake_models.prose import write
+from bedrock_batch_assets.local_aws.fake_models.prose import Text, write
 from bedrock_batch_assets.local_aws.fake_models.structured import conforming, json_text
 
 # These take temperature or top_p; Opus 5 takes neither.
@@ -57,39 +57,19 @@ def answer(call: Call) -> Answer:
         BodyError: The body is not one that the model takes.
     """
     body = read_body(call, Body, "fields")
-    if body.anthropic_version != "bedrock-2023-05-31":
-        raise BodyError("anthropic_version: Input should be 'bedrock-2023-05-31'")
-    check_roles([m.role for m in body.messages], 'messages: first message must use the "user" role')
-    check_sampling(call, body.temperature, body.top_p)
-    blocks = [body.system, *(message.content for message in body.messages)]
-    if call.batch and any(
-        isinstance(part, list) and any("cache_control" in block for block in part) for part in blocks
-    ):
-        raise BodyError("You invoked an unsupported model or your request did not allow prompt caching.")
-    if body.tools and not call.takes_tools:
-        raise BodyError("tools: Tool use is not supported in batch inference")
-    if body.output_config is not None and not call.takes_structured_output:
-        raise BodyError("output_config: Extra inputs are not permitted")
-    limit = check_max_tokens(call, body.max_tokens)
-    prompt = "\n".join(text_of(part) for part in blocks if part)
+    _check(call, body)
+    prompt = "\n".join(text_of(part) for part in _parts(body) if part)
     if not prompt.strip():
         raise BodyError("messages: text content blocks must be non-empty")
+    limit = check_max_tokens(call, body.max_tokens)
     text = write(prompt, call.seed, limit, body.stop_sequences, call.truncate)
-    content: list[dict[str, Any]] = [{"type": "text", "text": text.text}]
-    stop_reason = _STOP_REASONS[text.end]
-    schema = ((body.output_config or {}).get("format") or {}).get("schema")
-    if schema is not None and stop_reason != "max_tokens":
-        content = [{"type": "text", "text": json_text(schema, text.text, call.seed)}]
-    if (tool := _chosen_tool(body)) is not None and stop_reason != "max_tokens":
-        arguments = conforming(tool.get("input_schema") or {}, text.text, call.seed)
-        content = [{"type": "tool_use", "id": f"toolu_bdrk_{call.seed:020x}", "name": tool["name"], "input": arguments}]
-        stop_reason = "tool_use"
+    content, stop_reason = _content(call, body, text)
     output = {
         "model": call.model.id.removeprefix("anthropic.").split("-v", maxsplit=1)[0],
         "id": f"msg_bdrk_{call.seed:020x}",
         "type": "message",
         "role": "assistant",
-        "content": content,
+        "content": [content],
         "stop_reason": stop_reason,
         "stop_sequence": text.stop_sequence,
         "usage": {
@@ -100,6 +80,45 @@ def answer(call: Call) -> Answer:
         },
     }
     return Answer(output, text.input_tokens, text.output_tokens)
+
+
+def _parts(body: Body) -> list[str | list[dict[str, Any]] | None]:
+    """The system prompt and the content of each message."""
+    return [body.system, *(message.content for message in body.messages)]
+
+
+def _content(call: Call, body: Body, text: Text) -> tuple[dict[str, Any], str]:
+    """The answer's one content block, in the form that the body asks for, and its stop reason."""
+    stop_reason = _STOP_REASONS[text.end]
+    if stop_reason == "max_tokens":
+        return {"type": "text", "text": text.text}, stop_reason
+    if (tool := _chosen_tool(body)) is not None:
+        arguments = conforming(tool.get("input_schema") or {}, text.text, call.seed)
+        block = {"type": "tool_use", "id": f"toolu_bdrk_{call.seed:020x}", "name": tool["name"], "input": arguments}
+        return block, "tool_use"
+    schema = ((body.output_config or {}).get("format") or {}).get("schema")
+    words = text.text if schema is None else json_text(schema, text.text, call.seed)
+    return {"type": "text", "text": words}, stop_reason
+
+
+def _check(call: Call, body: Body) -> None:
+    """Check the body in the order in which the service does.
+
+    Raises:
+        BodyError: It is not one that the model takes.
+    """
+    if body.anthropic_version != "bedrock-2023-05-31":
+        raise BodyError("anthropic_version: Input should be 'bedrock-2023-05-31'")
+    check_roles([m.role for m in body.messages], 'messages: first message must use the "user" role')
+    check_sampling(call, body.temperature, body.top_p)
+    if call.batch and any(
+        isinstance(part, list) and any("cache_control" in block for block in part) for part in _parts(body)
+    ):
+        raise BodyError("You invoked an unsupported model or your request did not allow prompt caching.")
+    if body.tools and not call.takes_tools:
+        raise BodyError("tools: Tool use is not supported in batch inference")
+    if body.output_config is not None and not call.takes_structured_output:
+        raise BodyError("output_config: Extra inputs are not permitted")
 
 
 def _chosen_tool(body: Body) -> dict[str, Any] | None:

@@ -17,7 +17,7 @@ from bedrock_batch_assets.local_aws.fake_models.base import (
     read_body,
     text_of,
 )
-from bedrock_batch_assets.local_aws.fake_models.prose import token_count, write
+from bedrock_batch_assets.local_aws.fake_models.prose import Text, token_count, write
 from bedrock_batch_assets.local_aws.fake_models.structured import json_text
 from bedrock_batch_assets.local_aws.parameters import operation
 
@@ -75,34 +75,12 @@ def answer(call: Call) -> Answer:
             "This action doesn't support the model that you provided. Try again with a supported text or chat model."
         )
     body = read_body(call, Body, "fields")
+    _check(call, body)
     config = body.inferenceConfig or InferenceConfig()
-    check_roles([m.role for m in body.messages], "A conversation must start with a user message. Try again with a "
-                "conversation that starts with a user message.")  # fmt: skip
-    if call.batch:
-        for name in _NOT_IN_BATCH:
-            if getattr(body, name) is not None:
-                raise BodyError(f"{name}: Extra inputs are not permitted")
-    if body.outputConfig is not None and not call.takes_structured_output:
-        raise BodyError("outputConfig: Extra inputs are not permitted")
-    blocks = [body.system or [], *(message.content for message in body.messages)]
-    if call.batch and any("cachePoint" in block for part in blocks for block in part):
-        raise BodyError("You invoked an unsupported model or your request did not allow prompt caching.")
-    if any(not message.content for message in body.messages):
-        raise BodyError("The content field in the Message object is empty. Add a ContentBlock object to the content "
-                        "field and try again.")  # fmt: skip
-    _check_texts(body.messages)
-    if call.model.family == "anthropic":
-        check_sampling(call, config.temperature, config.topP)
-    check_range("temperature", config.temperature, 0, 1)
-    check_range("topP", config.topP, 0, 1)
     limit = check_max_tokens(call, config.maxTokens)
-    prompt = "\n".join(text_of(part) for part in blocks if part)
+    prompt = "\n".join(text_of(part) for part in _parts(body) if part)
     text = write(prompt, call.seed, limit, config.stopSequences, call.truncate)
-    words = text.text
-    structure = ((body.outputConfig or {}).get("textFormat") or {}).get("structure") or {}
-    if (schema := (structure.get("jsonSchema") or {}).get("schema")) is not None and text.end != "length":
-        words = json_text(schema, words, call.seed)
-    content: list[dict[str, Any]] = [{"text": words}]
+    content: list[dict[str, Any]] = [{"text": _words(call, body, text)}]
     output_tokens = text.output_tokens
     if "gpt-oss" in call.model.id:
         content.insert(0, {"reasoningContent": {"reasoningText": {"text": _REASONING}}})
@@ -122,6 +100,45 @@ def answer(call: Call) -> Answer:
     if call.batch:
         output |= {"additionalModelResponseFields": None, "trace": None, "performanceConfig": None}
     return Answer(output, text.input_tokens, output_tokens)
+
+
+def _parts(body: Body) -> list[list[dict[str, Any]]]:
+    """The content blocks of the system prompt and of each message."""
+    return [body.system or [], *(message.content for message in body.messages)]
+
+
+def _words(call: Call, body: Body, text: Text) -> str:
+    """The words of the answer, in the format that the body asks for; those of a truncated answer as they are."""
+    structure = ((body.outputConfig or {}).get("textFormat") or {}).get("structure") or {}
+    schema = (structure.get("jsonSchema") or {}).get("schema")
+    return text.text if schema is None or text.end == "length" else json_text(schema, text.text, call.seed)
+
+
+def _check(call: Call, body: Body) -> None:
+    """Check the body in the order in which the service does.
+
+    Raises:
+        BodyError: It is not one that the model takes.
+    """
+    config = body.inferenceConfig or InferenceConfig()
+    check_roles([m.role for m in body.messages], "A conversation must start with a user message. Try again with a "
+                "conversation that starts with a user message.")  # fmt: skip
+    if call.batch:
+        for name in _NOT_IN_BATCH:
+            if getattr(body, name) is not None:
+                raise BodyError(f"{name}: Extra inputs are not permitted")
+    if body.outputConfig is not None and not call.takes_structured_output:
+        raise BodyError("outputConfig: Extra inputs are not permitted")
+    if call.batch and any("cachePoint" in block for part in _parts(body) for block in part):
+        raise BodyError("You invoked an unsupported model or your request did not allow prompt caching.")
+    if any(not message.content for message in body.messages):
+        raise BodyError("The content field in the Message object is empty. Add a ContentBlock object to the content "
+                        "field and try again.")  # fmt: skip
+    _check_texts(body.messages)
+    if call.model.family == "anthropic":
+        check_sampling(call, config.temperature, config.topP)
+    check_range("temperature", config.temperature, 0, 1)
+    check_range("topP", config.topP, 0, 1)
 
 
 def _check_texts(messages: list[Message]) -> None:
