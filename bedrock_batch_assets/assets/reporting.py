@@ -12,6 +12,7 @@ from bedrock_batch_assets.errors import BatchError
 from bedrock_batch_assets.runs.database import is_outage
 from bedrock_batch_assets.runs.heartbeat import beating, keep_beating
 from bedrock_batch_assets.runs.identity import tag_run
+from bedrock_batch_assets.storage.s3_errors import ObjectChangedError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -50,16 +51,25 @@ def asset_run(context: dg.AssetExecutionContext, *, is_started_by_person: bool =
             yield _single_partition(context)
     except Exception as error:
         is_for_people = isinstance(error, BatchError)
-        is_of_database = is_outage(error)
-        if is_of_database or (is_passing(error) and not (is_for_people and is_started_by_person)):
+        cause = _passing_cause(error)
+        if cause is not None and not (is_for_people and is_started_by_person):
             seconds = min(_LONGEST_RETRY_SECONDS, _FIRST_RETRY_SECONDS * 2**context.retry_number)
-            who = "Dagster's database" if is_of_database else "AWS"
-            context.log.warning(f"{who} does not answer as it should, trying again in {seconds:g} s: {error}")
+            context.log.warning(f"{cause}, trying again in {seconds:g} s: {error}")
             keep_beating(context.instance, context.run.run_id, seconds)
             raise dg.RetryRequested(max_retries=MAX_STEP_RETRIES, seconds_to_wait=seconds) from error
         if is_for_people:
             raise dg.Failure(description=str(error), allow_retries=False) from None
         raise
+
+
+def _passing_cause(error: Exception) -> str | None:
+    """What is wrong, if trying again may help; else None."""
+    if is_outage(error):
+        return "Dagster's database does not answer as it should"
+    if isinstance(error, ObjectChangedError):
+        # A run that works on the same chunk, after a second click for example, has written the object anew.
+        return "Another run has changed what this one was reading"
+    return "AWS does not answer as it should" if is_passing(error) else None
 
 
 def preview(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:

@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError, FlexibleCh
 from bedrock_batch_assets.assets.reporting import MAX_STEP_RETRIES, asset_run
 from bedrock_batch_assets.errors import BatchError
 from bedrock_batch_assets.runs.heartbeat import last_beat
+from bedrock_batch_assets.storage.s3_errors import ObjectChangedError
 from bedrock_batch_assets.tags import BATCH_TAG
 
 
@@ -47,10 +48,12 @@ def upload_error(cause: ClientError) -> S3UploadFailedError:
         IncompleteReadError(actual_bytes=1, expected_bytes=2),
         FlexibleChecksumError(error_msg="Expected checksum a did not match calculated checksum: b"),
         upload_error(client_error("InternalError", 500)),
+        ObjectChangedError("s3://data/output was replaced while it was being read: start again."),
     ],
 )
 def test_outages_are_waited_out(context: Any, error: Exception) -> None:
-    """Throttling, server errors and broken connections or answers are tried again, later each time, for minutes."""
+    """Throttling, server errors, broken connections or answers, and an object that another run has replaced while it
+    was being read, are tried again, later each time, for minutes."""
     waits = []
     for context.retry_number in range(MAX_STEP_RETRIES):
         with pytest.raises(dg.RetryRequested) as raised, asset_run(context):
@@ -75,6 +78,13 @@ def test_errors_for_people_are_shown_and_not_retried(context: Any) -> None:
         raise BatchError("fill the columns")
     assert raised.value.description == "fill the columns"
     assert not raised.value.allow_retries
+
+
+def test_a_person_learns_at_once_that_the_input_was_replaced(context: Any) -> None:
+    """An input file that is replaced while it is read fails its run with one line: a person has just launched it."""
+    with pytest.raises(dg.Failure) as raised, asset_run(context, is_started_by_person=True):
+        raise ObjectChangedError("s3://data/in.csv was replaced while it was being read: start again.")
+    assert raised.value.description == "s3://data/in.csv was replaced while it was being read: start again."
 
 
 def test_a_run_leaves_signs_of_life(context: Any) -> None:
