@@ -52,8 +52,7 @@ def upload_error(cause: ClientError) -> S3UploadFailedError:
     ],
 )
 def test_outages_are_waited_out(context: Any, error: Exception) -> None:
-    """Throttling, server errors, broken connections or answers, and an object that another run has replaced while it
-    was being read, are tried again, later each time, for minutes."""
+    """Throttling, server errors, broken answers and replaced objects are tried again, later each time, for minutes."""
     waits = []
     for context.retry_number in range(MAX_STEP_RETRIES):
         with pytest.raises(dg.RetryRequested) as raised, asset_run(context):
