@@ -155,12 +155,14 @@ class OnDemandPass:
             self.output_key, _lines(answered, order), content_type="application/jsonl"
         ):
             return
-        before = self.objects.get_bytes(self.output_key)
-        known = {line["recordId"]: line for line in map(msgspec.json.decode, before.splitlines())}
-        known |= {name: line for name, line in answered.items() if name in order and _is_unknown(known.get(name))}
-        after = _lines(known, order)
-        if after != before:
-            self.objects.put_bytes(self.output_key, after, content_type="application/jsonl")
+        while True:
+            before, etag = self.objects.get_version(self.output_key)
+            known = {line["recordId"]: line for line in map(msgspec.json.decode, before.splitlines())}
+            known |= {name: line for name, line in answered.items() if name in order and _is_unknown(known.get(name))}
+            after = _lines(known, order)
+            # Only over what was read: a third process may have added paid answers of its own since.
+            if after == before or self.objects.put_over(self.output_key, after, etag, content_type="application/jsonl"):
+                return
 
     def _answer(self, line: Mapping[str, Any], pace: "Pace") -> dict[str, Any] | None:
         """Claim a record, send it, and store the answer. None if another process has ended the pass."""

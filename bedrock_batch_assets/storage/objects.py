@@ -100,10 +100,23 @@ class ObjectStore:
         S3 decides (`If-None-Match: *`, Amazon S3 User Guide, "Conditional writes"), so of two writers one succeeds.
         False can also mean that this very write is there already, if its answer was lost and boto3 repeated it.
         """
+        return self._put_if(key, data, content_type, IfNoneMatch="*")
+
+    def put_over(self, key: str, data: bytes, etag: str, *, content_type: str | None = None) -> bool:
+        """Replace an object, if it is still the one with this ETag. False, and nothing written, if it is not.
+
+        As with `put_new`, S3 decides (`If-Match`), and False can mean that this very write is there already.
+
+        Raises:
+            ObjectNotFoundError: There is no such object any more.
+        """
+        return self._put_if(key, data, content_type, IfMatch=etag)
+
+    def _put_if(self, key: str, data: bytes, content_type: str | None, **condition: str) -> bool:
         try:
             with s3_errors_explained("s3:PutObject", self.bucket, key):
                 self.client.put_object(
-                    Bucket=self.bucket, Key=key, Body=data, IfNoneMatch="*", **self._write_arguments(content_type, None)
+                    Bucket=self.bucket, Key=key, Body=data, **condition, **self._write_arguments(content_type, None)
                 )
         except ObjectChangedError:
             return False
@@ -139,8 +152,17 @@ class ObjectStore:
         Raises:
             ObjectNotFoundError: There is no such object.
         """
+        return self.get_version(key)[0]
+
+    def get_version(self, key: str) -> tuple[bytes, str]:
+        """The whole object and its ETag, for `put_over`.
+
+        Raises:
+            ObjectNotFoundError: There is no such object.
+        """
         with s3_errors_explained("s3:GetObject", self.bucket, key):
-            return self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+            answer = self.client.get_object(Bucket=self.bucket, Key=key)
+            return answer["Body"].read(), answer["ETag"]
 
     def get_json(self, key: str) -> Any:
         """The whole object, parsed.

@@ -125,6 +125,27 @@ def test_a_pass_that_another_one_overtakes_pays_for_nothing_again(local_aws: Loc
     assert local_aws.ledger_summary()["records"] == 6
 
 
+def test_processes_that_add_to_one_output_at_once_lose_no_answer(local_aws: LocalAws, objects: ObjectStore) -> None:
+    """Two passes have answers that the output lacks: all are in it, if one writes after the other has read."""
+    lines = {name: {"recordId": name, "modelOutput": {"by": name}} for name in ("r0", "r1", "r2")}
+    unknown = {name: {"recordId": name, "error": {"errorCode": "Unknown", "errorMessage": ""}} for name in lines}
+    objects.put_bytes(OUTPUT, b"".join(msgspec.json.encode(line) + b"\n" for line in unknown.values()))
+    order = list(lines)
+    pause = iter([True])
+
+    def let_another_write_first(**_: Any) -> None:
+        if next(pause, False):
+            new_pass(objects)._write_output(order, unknown | {"r1": lines["r1"], "r2": lines["r2"]})
+
+    client = objects.client
+    client.meta.events.register("before-call.s3.PutObject", let_another_write_first)
+    try:
+        new_pass(objects)._write_output(order, unknown | {"r0": lines["r0"]})
+    finally:
+        client.meta.events.unregister("before-call.s3.PutObject", let_another_write_first)
+    assert written(objects) == lines
+
+
 def test_a_claim_whose_confirmation_was_lost_is_ones_own(local_aws: LocalAws, objects: ObjectStore) -> None:
     """S3 wrote the claims and the connections broke: boto3's second try is refused, and the records are sent anyway."""
     fault = {"operation": "PutObject", "code": "drop", "when": "after", "count": 3}
