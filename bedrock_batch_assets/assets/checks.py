@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import dagster as dg
 from pydantic import Field
 
+from bedrock_batch_assets.assets.failures import in_words
 from bedrock_batch_assets.partitions import chunk_key
 from bedrock_batch_assets.request import OutputFormat
 from bedrock_batch_assets.storage.manifests import BatchManifest, PartSummary
@@ -223,7 +224,8 @@ def _error_share(total: PartSummary, limits: CheckLimits) -> dg.AssetCheckResult
         check_name=ERROR_SHARE.name,
         passed=not is_error and share <= limits.warn_error_share,
         severity=dg.AssetCheckSeverity.ERROR if is_error else dg.AssetCheckSeverity.WARN,
-        description=f"{unanswered} of {sent} rows that were sent have no answer ({share:.2%}).",
+        description=f"{unanswered} of {sent} rows that were sent have no answer ({share:.2%})."
+        + in_words(total.reasons),
         metadata={
             "rows_sent": sent,
             "error": total.error,

@@ -17,9 +17,9 @@ from bedrock_batch_assets.storage.s3_errors import ObjectChangedError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# Cells of a preview are cut to so many characters: metadata is stored with every materialization.
-PREVIEW_CELL_CHARACTERS = 300
 PREVIEW_ROWS = 5
+# In a preview of a result these come first of the columns that the join adds.
+_ANSWER_FIRST = ("record_status", "response", "embedding", "record_error")
 
 # If an outage of S3 or Bedrock outlasts boto3's own retries (half a minute), the step is tried again after 5 s,
 # then 10 s and so on up to 2 minutes, for 17 minutes in all.
@@ -73,9 +73,16 @@ def _passing_cause(error: Exception) -> str | None:
 
 
 def preview(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:
-    """A few rows as a table; cells are shown as short text."""
-    records = [dg.TableRecord({name: _cell(value) for name, value in row.items()}) for row in rows]
+    """A few rows as a table; cells are shown as short text, and an answer right behind its status."""
     names = list(rows[0]) if rows else []
+    if _ANSWER_FIRST[0] in names:
+        place = names.index(_ANSWER_FIRST[0])
+        names = [
+            *names[:place],
+            *(name for name in _ANSWER_FIRST if name in names),
+            *(name for name in names[place:] if name not in _ANSWER_FIRST),
+        ]
+    records = [dg.TableRecord({name: _cell(name, row[name]) for name in names}) for row in rows]
     schema = dg.TableSchema(columns=[dg.TableColumn(name=name, type="string") for name in names])
     return dg.MetadataValue.table(records, schema=schema)
 
@@ -102,6 +109,8 @@ def _single_partition(context: dg.AssetExecutionContext) -> str:
     return str(keys[0])
 
 
-def _cell(value: Any) -> str:
-    text = "" if value is None else str(value)
-    return text if len(text) <= PREVIEW_CELL_CHARACTERS else text[: PREVIEW_CELL_CHARACTERS - 1] + "…"
+def _cell(name: str, value: Any) -> str:
+    from bedrock_batch_assets.records.preview import cut_short
+
+    # Metadata is stored with every materialization.
+    return "" if value is None else cut_short(name, str(value))

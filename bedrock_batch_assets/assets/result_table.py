@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 
 from bedrock_batch_assets.assets.checks import TABLE_CHECKS, CheckLimits, PartRows, table_checks
+from bedrock_batch_assets.assets.failures import reasons_table, rows_of_reasons
 from bedrock_batch_assets.assets.reporting import PREVIEW_ROWS, asset_run, preview
 from bedrock_batch_assets.cost.forecast import cost_metadata, used_tokens
 from bedrock_batch_assets.cost.prices import Prices
@@ -52,6 +53,8 @@ def result_table(
         _clean_up(context, folder, found)
         files = rows_in_files(batch, found, storage)
         head, files[0] = _head(batch, keys[0], files[0], storage)
+        head += rows_of_reasons(batch, total, storage, keys)
+        reasons = reasons_table(batch, total, storage)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(batch.version),
         metadata={
@@ -68,6 +71,7 @@ def result_table(
             VERSION_METADATA: batch.version,
             "preview": preview(head),
             "rows_by_status": dg.MetadataValue.md(_status_table(total)),
+            "errors_by_reason": reasons,
         },
         check_results=table_checks(batch, parts, total, files, check_limits),
     )

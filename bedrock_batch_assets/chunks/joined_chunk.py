@@ -3,15 +3,13 @@
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import msgspec
-
 from bedrock_batch_assets.chunks.chunk import Chunk
 from bedrock_batch_assets.request import OutputFormat
-from bedrock_batch_assets.storage.manifests import JobCounts, OutputsManifest, PartSummary
+from bedrock_batch_assets.storage.manifests import JobCounts, OutputsManifest, PartSummary, summary_metadata
 from bedrock_batch_assets.storage.resource import BatchStorage
 
 if TYPE_CHECKING:
@@ -66,11 +64,11 @@ def join_chunk(chunk: Chunk, outputs: OutputsManifest, key: str, *, head_rows: i
             )
         with path.open("rb") as file:
             head = read_head(file, chunk.output_format, head_rows)
-        summary = PartSummary(
-            version=chunk.version, **asdict(join.summary), **used, size_bytes=path.stat().st_size, footer=footer
-        )
+        counts: dict[str, Any] = {field.name: getattr(join.summary, field.name) for field in fields(join.summary)}
+        counts |= {**used, "reasons": list(join.summary.reasons)}
+        summary = PartSummary(version=chunk.version, **counts, size_bytes=path.stat().st_size, footer=footer)
         # The account travels with the part, so that the two cannot disagree.
-        storage.objects.upload_file(path, key, metadata={"summary": msgspec.json.encode(summary).decode()})
+        storage.objects.upload_file(path, key, metadata=summary_metadata(summary))
     return JoinedChunk(summary, head)
 
 

@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from bedrock_batch_assets.client.webserver import Backfill, Materialization, Run
 from bedrock_batch_assets.jobs.state import JobState
 from bedrock_batch_assets.partitions import chunk_key
+from bedrock_batch_assets.records.reasons import Reason
 from bedrock_batch_assets.storage.manifests import BatchManifest, TableManifest
 from bedrock_batch_assets.tags import BATCH_TAG, JOB_ARN_TAG, VERSION_TAG
 
@@ -88,6 +89,7 @@ class BatchStatus:
     output_tokens: int | None = None
     failed_chunks: Sequence[str] = ()
     failed_run: str | None = None
+    reasons: Sequence[Reason] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The status as plain data."""
@@ -107,6 +109,7 @@ class BatchStatus:
             "output_tokens": self.output_tokens,
             "failed_chunks": list(self.failed_chunks),
             "failed_run": self.failed_run,
+            "errors_by_reason": [asdict(reason) for reason in self.reasons],
         }
 
 
@@ -145,6 +148,7 @@ def batch_status(facts: BatchFacts) -> BatchStatus:
         output_tokens=tokens[1],
         failed_chunks=failed,
         failed_run=failed_run,
+        reasons=facts.table.total.reasons if facts.table else (),
     )
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 # How many failed chunks are named.
 SHOWN_CHUNKS = 5
+SHOWN_REASONS = 5
 _STATE_STYLES = {"done": "green", "failed": "red", "canceled": "yellow", "running": "cyan", "reading input": "cyan"}
 
 
@@ -60,6 +61,8 @@ def status_details(status: BatchStatus) -> "Table":
     if status.records:
         table.add_row("record_status", ", ".join(f"{count:,} {name}" for name, count in status.records.items()))
         table.add_row("tokens", f"{status.input_tokens or 0:,} in, {status.output_tokens or 0:,} out")
+    for reason in status.reasons[:SHOWN_REASONS]:
+        table.add_row(reason.status, f"{reason.rows:,} rows, the first is row {reason.first_row + 1:,}: {reason.text}")
     if status.failed_chunks:
         more = len(status.failed_chunks) - SHOWN_CHUNKS
         named = ", ".join(status.failed_chunks[:SHOWN_CHUNKS]) + (f" and {more} more" if more > 0 else "")

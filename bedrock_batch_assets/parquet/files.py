@@ -10,7 +10,7 @@ from bedrock_batch_assets.parquet.encoded_rows import EncodedRows
 from bedrock_batch_assets.parquet.joined_rows import write_joined
 from bedrock_batch_assets.parquet.part_check import count_statuses
 from bedrock_batch_assets.parquet.part_file import PartFile
-from bedrock_batch_assets.parquet.part_head import read_head
+from bedrock_batch_assets.parquet.part_head import read_head, read_row
 from bedrock_batch_assets.parquet.tables import TableWriter, read_encoded_rows, read_rows
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "count_statuses",
     "read_encoded_rows",
     "read_head",
+    "read_row",
     "read_rows",
     "write_joined",
 ]

@@ -1,4 +1,4 @@
-"""Reads the first rows of a part, for a preview."""
+"""Reads rows of a part, for a preview."""
 
 import csv
 import io
@@ -22,6 +22,16 @@ def read_head(file: BinaryIO, output_format: OutputFormat, count: int) -> list[d
     """
     with damage_explained():
         return _csv_head(file, count) if output_format is OutputFormat.csv else _parquet_head(file, count)
+
+
+def read_row(file: BinaryIO, row: int) -> dict[str, Any]:
+    """One row of a Parquet part, counted from 0.
+
+    Raises:
+        DamagedPartError: It cannot be read.
+    """
+    with damage_explained():
+        return preview_rows(next(iter(read_rows(file, row, 1))))[0]
 
 
 def _csv_head(file: BinaryIO, count: int) -> list[dict[str, Any]]:

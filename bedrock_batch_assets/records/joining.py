@@ -19,6 +19,7 @@ from bedrock_batch_assets.errors import RequestError
 from bedrock_batch_assets.records.answer_blocks import UNKNOWN, AnswerBlock, encoded
 from bedrock_batch_assets.records.block_reader import BlockReader
 from bedrock_batch_assets.records.parsing import BinaryReader
+from bedrock_batch_assets.records.reasons import Reason, ReasonCounts
 from bedrock_batch_assets.records.rendering import RecordRenderer
 from bedrock_batch_assets.records.spool import Spool
 from bedrock_batch_assets.records.string_columns import bitmap, string_column, strings_of
@@ -42,6 +43,7 @@ OUTPUT_COLUMNS: tuple[str, ...] = (*(field.name for field in _STATUS_FIELDS), RE
 
 MISSING_REASON = "the job's output has no line for this record"
 TRUNCATED_REASON = "the answer stopped at the token limit"
+_REASONS_KEPT = 10
 
 # Offsets of Arrow's string columns are 32 bits wide.
 _MAX_BYTES = 2**31 - 1
@@ -71,6 +73,7 @@ class JoinSummary:
         unknown_record_ids: Output lines with a record id that none of the chunk's sent rows has.
         input_tokens: Sum of the column.
         output_tokens: Sum of the column.
+        reasons: Why rows have no whole answer: the ten reasons with most rows.
     """
 
     rows: int = 0
@@ -84,6 +87,7 @@ class JoinSummary:
     unknown_record_ids: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
+    reasons: tuple[Reason, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +146,8 @@ class OutputJoin:
         # Many records stop for the same reason, so each reason is encoded and kept once.
         self._reason_codes: dict[str | None, int] = {None: 0}
         self._reasons: list[bytes] = [b""]
-        self._counts = {field.name: 0 for field in fields(JoinSummary) if field.name != "rows"}
+        self._counts = {field.name: 0 for field in fields(JoinSummary) if field.name not in {"rows", "reasons"}}
+        self._reason_counts = ReasonCounts()
 
     def __enter__(self) -> Self:
         return self
@@ -313,7 +318,7 @@ class OutputJoin:
         """The counts of the rows joined so far."""
         counts = self._counts
         rows = sum(counts[status] for status in _STATUSES)
-        return JoinSummary(rows=rows, **counts)
+        return JoinSummary(rows=rows, **counts, reasons=tuple(self._reason_counts.most_frequent(_REASONS_KEPT)))
 
     def _settle(self, start: int, stop: int, skipped: Iterable[tuple[int, str]]) -> list[bytes]:
         """Mark the skipped rows. Returns why a row has no whole answer, for every row that has none."""
@@ -331,6 +336,10 @@ class OutputJoin:
             self._lengths[slot] = self._stop_reasons[slot] = 0
             self._input_tokens[slot] = self._output_tokens[slot] = UNKNOWN
             errors[slot - start] = encoded(reason)
+        for index in np.flatnonzero(self._status[start:stop] != _OK).tolist():
+            slot = start + index
+            status = _STATUSES[self._status[slot]]
+            self._reason_counts.add(Reason(status, errors[index].decode(), 1, self._first_row + slot))
         return errors
 
     def _truncation(self, code: int) -> bytes:

@@ -10,16 +10,27 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _CELL_CHARACTERS = 300
+# A model's answer is what people want to read: it is cut only so that a few rows stay small.
+_ANSWER_CHARACTERS = 4_000
+_ANSWER_COLUMN = "response"
+
+
+def cut_short(name: str, text: str) -> str:
+    """The text of a cell of this column: as long as a preview takes."""
+    most = _ANSWER_CHARACTERS if name == _ANSWER_COLUMN else _CELL_CHARACTERS
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def preview_rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:
-    """The rows as Python values by column name; long texts are cut short.
+    """The rows as Python values by column name; long texts are cut short, see `cut_short`.
 
     Never raises: a value that Python does not have, such as a date after the year 9999, is shown as a text.
     """
     names = batch.schema.names
     columns = [exact_values(column) for column in batch.columns]
-    return [{name: _cell(columns[place][row]) for place, name in enumerate(names)} for row in range(batch.num_rows)]
+    return [
+        {name: _cell(name, columns[place][row]) for place, name in enumerate(names)} for row in range(batch.num_rows)
+    ]
 
 
 def python_value(value: pa.Scalar) -> Any:
@@ -32,8 +43,6 @@ def python_value(value: pa.Scalar) -> Any:
         return f"({value.type}: {error})"
 
 
-def _cell(value: pa.Scalar) -> Any:
+def _cell(name: str, value: pa.Scalar) -> Any:
     plain = python_value(value)
-    if isinstance(plain, str) and len(plain) > _CELL_CHARACTERS:
-        return plain[: _CELL_CHARACTERS - 1] + "…"
-    return plain
+    return cut_short(name, plain) if isinstance(plain, str) else plain

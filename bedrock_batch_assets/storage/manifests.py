@@ -1,10 +1,18 @@
 """The manifests by which assets hand on their results: small JSON objects beside the data."""
 
+import json
 from typing import Any
 
 import msgspec
 
+from bedrock_batch_assets.records.reasons import Reason, added_up
 from bedrock_batch_assets.request import OutputFormat
+
+# Reasons that a table's account keeps.
+_REASONS_OF_A_TABLE = 20
+# "The user-defined metadata is limited to 2 KB in size", all names and values together (Amazon S3 User Guide, "Working
+# with object metadata").
+_MOST_METADATA_BYTES = 2_000
 
 
 class ChunkEntry(msgspec.Struct, frozen=True, array_like=True):
@@ -81,7 +89,7 @@ class PartSummary(msgspec.Struct, frozen=True, kw_only=True):
     of `batch_…` (as the jobs' manifests count them) and `on_demand_…`: answers that a later wave replaced were paid
     for too. `job_lines` are the output lines of jobs that have a manifest, `job_records` what these say was processed.
     `size_bytes` is the size of the part's file, and `footer` a digest of its footer if it is Parquet: 0 and None for
-    a part of a version that did not note them.
+    a part of a version that did not note them. `reasons` are the most frequent reasons of rows without a whole answer.
     """
 
     version: str
@@ -104,6 +112,7 @@ class PartSummary(msgspec.Struct, frozen=True, kw_only=True):
     job_records: int = 0
     size_bytes: int = 0
     footer: str | None = None
+    reasons: list[Reason] = []  # msgspec gives each object a list of its own
 
     def statuses(self) -> dict[str, int]:
         """Rows by `record_status`."""
@@ -122,8 +131,20 @@ class TableManifest(msgspec.Struct, frozen=True, kw_only=True):
 
 def add_summaries(summaries: list[PartSummary], version: str) -> PartSummary:
     """The account of several parts together."""
-    names = [name for name in PartSummary.__struct_fields__ if name not in {"version", "footer"}]
-    return PartSummary(version=version, **{name: sum(getattr(part, name) for part in summaries) for name in names})
+    names = [name for name in PartSummary.__struct_fields__ if name not in {"version", "footer", "reasons"}]
+    reasons = added_up((reason for part in summaries for reason in part.reasons), _REASONS_OF_A_TABLE)
+    counts = {name: sum(getattr(part, name) for part in summaries) for name in names}
+    return PartSummary(version=version, **counts, reasons=reasons)
+
+
+def summary_metadata(summary: PartSummary) -> dict[str, str]:
+    """A part's account as metadata of its object, in ASCII. Rare reasons are left out if they do not fit into 2 KB."""
+    reasons = summary.reasons
+    while True:
+        text = json.dumps(msgspec.to_builtins(msgspec.structs.replace(summary, reasons=reasons)))
+        if len(text) <= _MOST_METADATA_BYTES or not reasons:
+            return {"summary": text}
+        reasons = reasons[:-1]
 
 
 def encode(manifest: msgspec.Struct) -> bytes:

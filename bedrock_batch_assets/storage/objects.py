@@ -113,11 +113,10 @@ class ObjectStore:
         return self._put_if(key, data, content_type, IfMatch=etag)
 
     def _put_if(self, key: str, data: bytes, content_type: str | None, **condition: str) -> bool:
+        arguments: dict[str, Any] = {**condition, **self._write_arguments(content_type, None)}
         try:
             with s3_errors_explained("s3:PutObject", self.bucket, key):
-                self.client.put_object(
-                    Bucket=self.bucket, Key=key, Body=data, **condition, **self._write_arguments(content_type, None)
-                )
+                self.client.put_object(Bucket=self.bucket, Key=key, Body=data, **arguments)
         except ObjectChangedError:
             return False
         except ClientError as error:

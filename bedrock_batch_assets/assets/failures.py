@@ -1,0 +1,101 @@
+"""What a result table shows of the rows that have no whole answer: the reasons, and rows to look at."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from bedrock_batch_assets.assets.reporting import PREVIEW_ROWS
+from bedrock_batch_assets.errors import BatchError
+from bedrock_batch_assets.request import OutputFormat
+from bedrock_batch_assets.storage.manifests import BatchManifest, ChunkEntry, PartSummary
+from bedrock_batch_assets.storage.resource import BatchStorage
+
+if TYPE_CHECKING:
+    from bedrock_batch_assets.records.reasons import Reason
+
+# Rows that are shown, each the first one of a reason: each costs two small reads from S3.
+ROWS_SHOWN = 5
+_PROMPT_CHARACTERS = 200
+
+
+def rows_of_reasons(
+    batch: BatchManifest, total: PartSummary, storage: BatchStorage, keys: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The first row of each of the most frequent reasons, as a Parquet table has it, but for the table's first rows.
+
+    Args:
+        batch: The batch.
+        total: The table's account.
+        storage: The bucket.
+        keys: The parts of the table, in order.
+    """
+    from bedrock_batch_assets.parquet.files import DamagedPartError, read_row
+
+    if batch.output_format is OutputFormat.csv:
+        return []
+    rows = []
+    for reason in total.reasons[:ROWS_SHOWN]:
+        if reason.first_row < PREVIEW_ROWS:
+            continue
+        place, chunk = _chunk_of(batch, reason.first_row)
+        try:
+            with storage.objects.open_reader(keys[place]) as file:
+                rows.append(read_row(file, reason.first_row - chunk.first_row))
+        except DamagedPartError:
+            # The check of the rows says so.
+            continue
+    return rows
+
+
+def reasons_table(batch: BatchManifest, total: PartSummary, storage: BatchStorage) -> dg.MarkdownMetadataValue:
+    """The reasons as a table: status, rows, reason, and number and prompt of the first row."""
+    lines = ["| rows | record_status | record_error | first row | its prompt |", "| ---: | --- | --- | ---: | --- |"]
+    shown: dict[str, int] = {}
+    for place, reason in enumerate(total.reasons):
+        prompt = _prompt(batch, reason, storage) if place < ROWS_SHOWN else ""
+        shown[reason.status] = shown.get(reason.status, 0) + reason.rows
+        cells = [f"{reason.rows:,}", reason.status, reason.text, f"{reason.first_row + 1:,}", prompt]
+        lines.append(f"| {' | '.join(_cell(cell) for cell in cells)} |")
+    for status, rows in total.statuses().items():
+        if status != "ok" and rows > shown.get(status, 0):
+            lines.append(f"| {rows - shown.get(status, 0):,} | {status} | other reasons | | |")
+    return dg.MetadataValue.md("\n".join(lines))
+
+
+def in_words(reasons: Sequence["Reason"], statuses: Sequence[str] = ("error", "missing")) -> str:
+    """The most frequent reason of these statuses, as a sentence; empty if there is none."""
+    for reason in reasons:
+        if reason.status in statuses:
+            return f" Most often ({reason.rows} rows, the first is row {reason.first_row + 1}): {reason.text}"
+    return ""
+
+
+def _chunk_of(batch: BatchManifest, row: int) -> tuple[int, ChunkEntry]:
+    return next(
+        (place, chunk)
+        for place, chunk in enumerate(batch.chunks)
+        if chunk.first_row <= row < chunk.first_row + chunk.row_count
+    )
+
+
+def _prompt(batch: BatchManifest, reason: "Reason", storage: BatchStorage) -> str:
+    """The prompt of the first row, cut short; of an embedding model its text. Empty if the row has none."""
+    from bedrock_batch_assets.parquet.files import read_rows
+    from bedrock_batch_assets.prompt_templates import PromptTemplate
+    from bedrock_batch_assets.records.preview import preview_rows
+    from bedrock_batch_assets.records.rendering import EMBEDDING_COLUMN
+
+    template = PromptTemplate.parse(f"{{{EMBEDDING_COLUMN}}}" if batch.template is None else batch.template)
+    with storage.objects.open_reader(batch.rows_key) as file:
+        row = preview_rows(next(iter(read_rows(file, reason.first_row, 1, columns=list(template.columns)))))[0]
+    try:
+        text = template.render(row)
+    except (ValueError, BatchError):
+        # The row was skipped since it has no prompt.
+        return ""
+    return text if len(text) <= _PROMPT_CHARACTERS else text[: _PROMPT_CHARACTERS - 1] + "…"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())
