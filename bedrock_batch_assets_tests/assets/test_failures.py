@@ -59,7 +59,7 @@ def test_reasons_are_counted_with_an_example(
     for _, status, text, number, shown_prompt in lines:
         row = table[int(number) - 1]
         assert (row["record_status"], row["record_error"]) == (status.strip(), text.strip())
-        assert row.get("topic", row.get("input_text")) in shown_prompt
+        assert str(row.get("topic", row.get("input_text"))) in shown_prompt
 
 
 def test_the_check_says_the_most_frequent_reason(bench: Bench) -> None:

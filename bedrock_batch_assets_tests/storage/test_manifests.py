@@ -1,12 +1,14 @@
 """The account of a part as its object's metadata."""
 
+from typing import Any
+
 import msgspec
 import pytest
 
 from bedrock_batch_assets.records.reasons import Reason
 from bedrock_batch_assets.storage.manifests import PartSummary, add_summaries, summary_metadata
 
-COUNTS = {"rows": 100_000, "ok": 0, "error": 100_000, "truncated": 0, "skipped": 0, "missing": 0}
+COUNTS: dict[str, Any] = {"rows": 100_000, "ok": 0, "error": 100_000, "truncated": 0, "skipped": 0, "missing": 0}
 
 
 def summary(*reasons: Reason) -> PartSummary:
