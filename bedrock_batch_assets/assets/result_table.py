@@ -1,24 +1,30 @@
 """The batch's result: all parts are there, and every row is accounted for."""
 
 import io
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from bedrock_batch_assets.assets.checks import TABLE_CHECKS, CheckLimits, PartRows, table_checks
 from bedrock_batch_assets.assets.failures import reasons_table, rows_of_reasons
-from bedrock_batch_assets.assets.reporting import PREVIEW_ROWS, asset_run, preview
+from bedrock_batch_assets.assets.reporting import PREVIEW_ROWS, asset_run, column_schema, preview
+from bedrock_batch_assets.assets.table_panel import table_panel
 from bedrock_batch_assets.cost.forecast import cost_metadata, used_tokens
 from bedrock_batch_assets.cost.prices import Prices
 from bedrock_batch_assets.errors import BatchError
 from bedrock_batch_assets.partitions import CROSSING, batches, chunk_key
 from bedrock_batch_assets.request import OutputFormat
-from bedrock_batch_assets.storage.manifests import BatchManifest, PartSummary, TableManifest, add_summaries
+from bedrock_batch_assets.runs.event_log import newest_input
+from bedrock_batch_assets.storage.manifests import BatchManifest, TableManifest, add_summaries
 from bedrock_batch_assets.storage.resource import BatchStorage
 from bedrock_batch_assets.storage.table_folder import PARALLEL_REQUESTS, Part, TableFolder
 from bedrock_batch_assets.tags import VERSION_METADATA
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 # How much of a part is read at a time: its footer, and one column of a few hundred bytes per row group.
 READ_BYTES = 64 << 10
@@ -55,26 +61,44 @@ def result_table(
         head, files[0] = _head(batch, keys[0], files[0], storage)
         head += rows_of_reasons(batch, total, storage, keys)
         reasons = reasons_table(batch, total, storage)
+        uri = storage.uri(storage.layout.results_folder(batch.batch))
+        cost = cost_metadata(total, batch.model_id, prices)
+        panel = table_panel(batch, total, cost, uri, _seconds_since_input(context, batch.batch))
+        columns = column_schema(_schema(batch))
     return dg.MaterializeResult(
         data_version=dg.DataVersion(batch.version),
         metadata={
+            "how_to_read": panel,
             "dagster/row_count": total.rows,
-            "dagster/uri": storage.uri(storage.layout.results_folder(batch.batch)),
+            "dagster/uri": uri,
+            "dagster/column_schema": columns,
             **total.statuses(),
             "input_tokens": total.input_tokens,
             "output_tokens": total.output_tokens,
             **used_tokens(total),
-            **cost_metadata(total, batch.model_id, prices),
+            **cost,
             "parts": len(parts),
             "model": batch.model_id,
             "manifest": storage.uri(storage.layout.table_manifest(batch.batch)),
             VERSION_METADATA: batch.version,
             "preview": preview(head),
-            "rows_by_status": dg.MetadataValue.md(_status_table(total)),
             "errors_by_reason": reasons,
         },
         check_results=table_checks(batch, parts, total, files, check_limits),
     )
+
+
+def _seconds_since_input(context: dg.AssetExecutionContext, batch: str) -> float | None:
+    event = newest_input(context.instance, batch)
+    return None if event is None else max(0.0, time.time() - event.timestamp)
+
+
+def _schema(batch: BatchManifest) -> "pa.Schema":
+    import pyarrow as pa
+
+    from bedrock_batch_assets.records.joining import result_schema
+
+    return result_schema(pa.ipc.read_schema(pa.py_buffer(batch.schema)), is_text=batch.template is not None)
 
 
 def _clean_up(context: dg.AssetExecutionContext, folder: TableFolder, parts: list[Part]) -> None:
@@ -138,10 +162,3 @@ def _head(
 def _some(keys: Sequence[str]) -> str:
     shown = ", ".join(keys[:5])
     return f"{shown} and {len(keys) - 5} more" if len(keys) > 5 else shown
-
-
-def _status_table(total: PartSummary) -> str:
-    lines = ["| record_status | rows | share |", "| --- | ---: | ---: |"]
-    for status, count in total.statuses().items():
-        lines.append(f"| {status} | {count:,} | {count / total.rows:.2%} |" if total.rows else f"| {status} | 0 | |")
-    return "\n".join(lines)

@@ -11,6 +11,8 @@ from bedrock_batch_assets.errors import ConfigurationError
 from bedrock_batch_assets.internals.botocore_internals import new_session, profile_settings
 
 if TYPE_CHECKING:
+    from botocore.credentials import ReadOnlyCredentials
+
     from bedrock_batch_assets.aws.credentials import RenewableCredentials
 
 # Threads of one run that talk to one service at the same time: boto3's transfers use 10 (TransferConfig), the
@@ -70,6 +72,14 @@ class AwsConnection(dg.ConfigurableResource):  # type: ignore[type-arg]
             credentials.watch(client)
             self._clients[service] = client
         return self._clients[service]
+
+    def frozen_credentials(self) -> "ReadOnlyCredentials":
+        """The credentials of this moment, for a library that talks to AWS by itself.
+
+        Raises:
+            CredentialsError: There are none that can be used.
+        """
+        return self._renewable_credentials().get_frozen_credentials()
 
     @property
     def _profile_name(self) -> str | None:

@@ -362,15 +362,19 @@ def joined_schema(schema: pa.Schema, renderer: RecordRenderer) -> pa.Schema:
     Raises:
         RequestError: The input has a column that the join adds.
     """
-    added = _added_fields(renderer)
-    for field in added:
+    for field in _added_fields(renderer):
         if field.name in schema.names:
             raise RequestError(f"The input has a column {field.name!r}, which the result adds: rename the input's.")
-    return pa.schema([*schema, *added])
+    return result_schema(schema, is_text=renderer.processor.kind == "text")
+
+
+def result_schema(schema: pa.Schema, *, is_text: bool) -> pa.Schema:
+    """The schema of a result: the input's columns, then those of a text model's answers, or of an embedding model's."""
+    return pa.schema([*schema, *_STATUS_FIELDS, RESPONSE_FIELD if is_text else EMBEDDING_FIELD])
 
 
 def _added_fields(renderer: RecordRenderer) -> list[pa.Field]:
-    return [*_STATUS_FIELDS, RESPONSE_FIELD if renderer.processor.kind == "text" else EMBEDDING_FIELD]
+    return list(result_schema(pa.schema([]), is_text=renderer.processor.kind == "text"))
 
 
 def _total(tokens: npt.NDArray[np.int64]) -> int:

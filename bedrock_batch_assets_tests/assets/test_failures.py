@@ -87,3 +87,25 @@ def test_the_preview_shows_failed_rows_and_whole_answers(bench: Bench) -> None:
     table = {row["id"]: row for row in bench.read_table("demo")}
     for record in preview.records:
         assert record.data["response"] == (table[str(record.data["id"])]["response"] or "")
+
+
+def test_the_panel_says_where_the_table_is_and_how_to_read_it(bench: Bench) -> None:
+    """It comes first; its line for DuckDB reads the table, and its numbers are those of the table."""
+    event = run(bench, model_id=HAIKU, prompt_id="joke_about_topic")
+    assert next(iter(event.metadata)) == "how_to_read"
+    panel = str(event.metadata["how_to_read"].value)
+    uri = f"s3://{bench.storage.bucket}/{bench.storage.layout.results_folder('demo')}"
+    assert f"`{uri}`" in panel
+    assert f'pd.read_parquet("{uri}")' in panel
+    counts = Counter(row["record_status"] for row in bench.read_table("demo"))
+    for status, rows in counts.items():
+        assert f"| {status} | {rows} | {rows / ROWS:.2%} |" in panel
+    assert "tag%3Abedrock/batch%3Ddemo" in panel
+
+
+def test_the_columns_are_those_of_the_table(bench: Bench) -> None:
+    """The schema in the UI is that of the files: the input's columns, then the answers'."""
+    event = run(bench, model_id=HAIKU, prompt_id="joke_about_topic")
+    schema = event.metadata["dagster/column_schema"]
+    assert isinstance(schema, dg.TableSchemaMetadataValue)
+    assert [column.name for column in schema.schema.columns] == list(bench.read_table("demo")[0])

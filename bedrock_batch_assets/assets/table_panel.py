@@ -1,0 +1,86 @@
+"""The first thing on the page of a result table: where it is, how to read it, what is in it, and what it cost."""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+import dagster as dg
+
+from bedrock_batch_assets.request import OutputFormat
+from bedrock_batch_assets.storage.manifests import BatchManifest, PartSummary
+from bedrock_batch_assets.tags import BATCH_TAG
+
+
+def table_panel(
+    batch: BatchManifest, total: PartSummary, cost: Mapping[str, Any], uri: str, seconds: float | None
+) -> dg.MarkdownMetadataValue:
+    """The panel, as Markdown. Its links are those of Dagster's own UI.
+
+    Args:
+        batch: The batch.
+        total: The table's account.
+        cost: As `cost.forecast.cost_metadata` gives it.
+        uri: The table's folder, `s3://…/`.
+        seconds: From the input to the table; None if that is not known.
+    """
+    spent = f"{cost['cost_usd']:,.6f} USD" if "cost_usd" in cost else str(cost.get("cost", "not known"))
+    facts = [
+        ("cost", spent),
+        ("tokens", f"{total.input_tokens:,} in, {total.output_tokens:,} out"),
+        ("model", f"`{batch.model_id}`"),
+        ("input", _source(batch)),
+    ]
+    if seconds is not None:
+        facts.insert(0, ("from input to table", _duration(seconds)))
+    runs = f"/runs?q[0]={quote(f'tag:{BATCH_TAG}={batch.batch}')}"
+    chunks = "/assets/batch_job_outputs?view=partitions"
+    return dg.MetadataValue.md(
+        "\n".join(
+            [
+                f"**{total.rows:,} rows** in `{uri}`",
+                "",
+                *_how_to_read(batch, uri),
+                "",
+                "| record_status | rows | share |",
+                "| --- | ---: | ---: |",
+                *(
+                    f"| {status} | {rows:,} | {rows / total.rows if total.rows else 0:.2%} |"
+                    for status, rows in total.statuses().items()
+                ),
+                "",
+                *(f"- {name}: {text}" for name, text in facts),
+                f"- [all runs of this batch]({runs}) · [its chunks and jobs]({chunks})",
+            ]
+        )
+    )
+
+
+def _how_to_read(batch: BatchManifest, uri: str) -> list[str]:
+    if batch.output_format is OutputFormat.csv:
+        read, scan = "pd.concat(map(pd.read_csv, files))  # files: the parts, in order", f"read_csv('{uri}*.csv')"
+    else:
+        read, scan = f'pd.read_parquet("{uri}")', f"read_parquet('{uri}*.parquet')"
+    return [
+        "```python",
+        "from bedrock_batch_assets import read_result",
+        f'read_result("{batch.batch}")  # a DataFrame; as_="dataset" gives an Arrow dataset',
+        read,
+        "```",
+        "```sql",
+        f"select * from {scan};  -- duckdb",
+        "```",
+    ]
+
+
+def _source(batch: BatchManifest) -> str:
+    request = batch.request
+    source = request.get("s3_uri") or f"{request.get('dataset_id')} ({request.get('split')})"
+    return f"`{source}`, [how it was read](/assets/input_dataset?partition={quote(batch.batch)})"
+
+
+def _duration(seconds: float) -> str:
+    hours, rest = divmod(round(seconds), 3600)
+    minutes, seconds_left = divmod(rest, 60)
+    return (
+        f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds_left} s" if minutes else f"{seconds_left} s"
+    )
