@@ -17,9 +17,8 @@ from bedrock_batch_assets_tests.local_aws_fixture import LocalAws
 from bedrock_batch_assets_tests.resources_on_local_aws import BUCKET, HAIKU, Bench
 
 # Texts that a reader with ideas of its own would change.
-ROWS = [
-    [f"topic {number}", text] for number, text in enumerate(["007", "NA", "", "null", "1e5", "a\nb", '"', "é"] * 30)
-]
+NOTES = ["007", "NA", "", "null", "1e5", "a\nb", '"', "é"]
+ROWS = [[f"topic {number}", NOTES[number % len(NOTES)]] for number in range(240)]
 
 
 @pytest.fixture
@@ -50,7 +49,7 @@ def test_the_table_is_read_in_input_order_with_every_text_as_it_was(bench: Bench
 
 def test_a_batch_without_a_table_is_one_clear_error(bench: Bench) -> None:
     """The error names the asset to materialize."""
-    with pytest.raises(NotMaterializedError, match="Materialize result_table first"):
+    with pytest.raises(NotMaterializedError, match="Materialize result_table for batch nothing first"):
         read_result("nothing")
     with pytest.raises(ValueError, match="'polars'"):
         read_result("nothing", as_="polars")  # type: ignore[arg-type]
