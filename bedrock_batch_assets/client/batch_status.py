@@ -90,6 +90,8 @@ class BatchStatus:
     failed_chunks: Sequence[str] = ()
     failed_run: str | None = None
     reasons: Sequence[Reason] = ()
+    # USD that the table's answers cost; None if there is no table, or if the price is not known.
+    cost_usd: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The status as plain data."""
@@ -109,6 +111,7 @@ class BatchStatus:
             "output_tokens": self.output_tokens,
             "failed_chunks": list(self.failed_chunks),
             "failed_run": self.failed_run,
+            "cost_usd": self.cost_usd,
             "errors_by_reason": [asdict(reason) for reason in self.reasons],
         }
 
@@ -149,6 +152,7 @@ def batch_status(facts: BatchFacts) -> BatchStatus:
         failed_chunks=failed,
         failed_run=failed_run,
         reasons=facts.table.total.reasons if facts.table else (),
+        cost_usd=_cost(facts),
     )
 
 
@@ -205,6 +209,15 @@ def _table(facts: BatchFacts) -> tuple[TableState, dict[str, int], tuple[int | N
         total.statuses(),
         (total.input_tokens, total.output_tokens),
     )
+
+
+def _cost(facts: BatchFacts) -> float | None:
+    """The cost that the table's materialization says, if that is of the table that is there."""
+    event = facts.table_event
+    if event is None or facts.table is None or event.version != facts.table.version:
+        return None
+    cost = event.metadata.get("cost_usd")
+    return float(cost) if isinstance(cost, int | float) else None
 
 
 def _state_without_input(facts: BatchFacts) -> tuple[BatchState, str | None]:

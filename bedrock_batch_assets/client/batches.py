@@ -140,7 +140,7 @@ class Batches:
             backfills=self.webserver.backfills(oldest_active) if backfills is None else backfills,
             input=inputs.get(batch),
             parts=self.webserver.materializations("result_parts", keys),
-            table_event=self.webserver.materializations("result_table", [batch]).get(batch),
+            table_event=self.webserver.materializations("result_table", [batch], metadata=True).get(batch),
             jobs=self._jobs(batch, found) if with_jobs else {},
         )
 

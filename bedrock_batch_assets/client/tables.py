@@ -21,6 +21,7 @@ def status_table(statuses: Sequence[BatchStatus]) -> "Table":
     table = _table("batch", "state", "model")
     table.add_column("chunks", justify="right")
     table.add_column("records", justify="right")
+    table.add_column("cost", justify="right")
     table.add_column("result table")
     for status in statuses:
         total = sum(status.chunks.values())
@@ -32,6 +33,7 @@ def status_table(statuses: Sequence[BatchStatus]) -> "Table":
             status.model_id or "",
             f"{done} of {total}" + (f" ({words})" if words else "") if total else "",
             f"{status.rows_done:,} of {status.rows:,}" if total else "",
+            cost_in_words(status),
             status.table.value,
         )
     return table
@@ -61,6 +63,7 @@ def status_details(status: BatchStatus) -> "Table":
     if status.records:
         table.add_row("record_status", ", ".join(f"{count:,} {name}" for name, count in status.records.items()))
         table.add_row("tokens", f"{status.input_tokens or 0:,} in, {status.output_tokens or 0:,} out")
+        table.add_row("cost", cost_in_words(status) or "not known: see BEDROCK_BATCH_PRICES in the README")
     for reason in status.reasons[:SHOWN_REASONS]:
         table.add_row(reason.status, f"{reason.rows:,} rows, the first is row {reason.first_row + 1:,}: {reason.text}")
     if status.failed_chunks:
@@ -70,6 +73,13 @@ def status_details(status: BatchStatus) -> "Table":
     if status.failed_run:
         table.add_row("failed run", status.failed_run)
     return table
+
+
+def cost_in_words(status: BatchStatus) -> str:
+    """What the batch's answers have cost, in USD; empty if that is not known."""
+    if status.cost_usd is None:
+        return ""
+    return f"{status.cost_usd:,.2f} USD" if status.cost_usd >= 1 else f"{status.cost_usd:.6f} USD"
 
 
 def models_table(offers: Sequence[ModelOffer]) -> "Table":

@@ -142,6 +142,7 @@ def _run_batches(console: "Console", platform: "LocalPlatform") -> None:
     from bedrock_batch_assets.client.batches import BatchFailedError
     from bedrock_batch_assets.client.environment import batches_from_environment
     from bedrock_batch_assets.client.progress import BatchProgress
+    from bedrock_batch_assets.client.tables import cost_in_words
 
     upload_example(platform.bucket)
     ended = threading.Event()
@@ -165,7 +166,8 @@ def _run_batches(console: "Console", platform: "LocalPlatform") -> None:
         console.print(
             f"{example.batch}: "
             + ", ".join(f"{count} {name}" for name, count in status.records.items())
-            + f"; {status.input_tokens:,} tokens in, {status.output_tokens:,} out\n"
+            + f"; {status.input_tokens:,} tokens in, {status.output_tokens:,} out"
+            + f"; {cost_in_words(status)} by the example prices\n"
             f"Parquet: {batches.storage.uri(batches.storage.layout.results_folder(example.batch))}\n",
             highlight=False,
             soft_wrap=True,

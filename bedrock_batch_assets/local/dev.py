@@ -21,6 +21,8 @@ from bedrock_batch_assets.extras import check_instance_settings
 FIRST_PORT = 3000
 # The port that stand-ins for AWS commonly use.
 FIRST_AWS_PORT = 4566
+# Jobs last half a minute, so that people see one waiting.
+_AWS_SETTINGS = {"seconds": {"InProgress": 25.0}}
 ENVIRONMENT_FILE = "environment.sh"
 
 
@@ -97,7 +99,7 @@ def _run(folder: Path, port: int) -> None:
         if is_local:
             environment = local_platform.local_aws_environment(aws_url)
             aws = local_platform.start_local_aws(
-                aws_url, state, environment, buckets=[local_platform.BUCKET], data=state
+                aws_url, state, environment, settings=_AWS_SETTINGS, buckets=[local_platform.BUCKET], data=state
             )
             programs.append(aws)
         # The instance is the one in this folder, whatever DAGSTER_HOME another project has set.
@@ -155,7 +157,7 @@ def _explanation(url: str, log: Path, environment: Mapping[str, str], *, aws_url
         f"        model_id: {example.model_id}",
         f"        s3_uri: s3://{bucket or 'YOUR-BUCKET'}/{EXAMPLE_KEY}",
         f"        prompt_id: {example.prompt_id}",
-        "→ Launch run. Chunks, jobs and the table follow by themselves. Ctrl-C ends everything.",
+        "→ Materialize. Chunks, jobs (half a minute each) and the table follow by themselves. Ctrl-C ends everything.",
     ]
     return "\n".join(lines)
 

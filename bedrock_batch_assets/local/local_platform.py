@@ -19,6 +19,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
+from importlib import resources
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -26,6 +27,7 @@ from typing import Any, Self
 import yaml
 
 from bedrock_batch_assets.client.webserver import URL_VARIABLE, DagsterRefusedError, UnreachableError, Webserver
+from bedrock_batch_assets.cost.prices import PRICES_VARIABLE
 from bedrock_batch_assets.errors import ConfigurationError
 from bedrock_batch_assets.extras import check_instance_settings, require_extra
 from bedrock_batch_assets.jobs.resource import ROLE_ARN_VARIABLE
@@ -236,10 +238,14 @@ def wait_for_dagster(program: Program, url: str) -> None:
 
 
 def local_aws_environment(url: str) -> dict[str, str]:
-    """This process's environment, with AWS pointing at local AWS and at nothing else."""
+    """This process's environment, with AWS pointing at local AWS and at nothing else.
+
+    Without a price table of the person's own, the example's prices show what a batch would cost.
+    """
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     no_proxy = ",".join(filter(None, [kept.get("NO_PROXY") or kept.get("no_proxy"), HOST, "localhost"]))
     return {
+        PRICES_VARIABLE: str(resources.files("bedrock_batch_assets").joinpath("examples", "prices.json")),
         **kept,
         "AWS_ENDPOINT_URL": url,
         "AWS_REGION": REGION,

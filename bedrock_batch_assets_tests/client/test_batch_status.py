@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from bedrock_batch_assets.client.batch_status import (
@@ -12,6 +13,7 @@ from bedrock_batch_assets.client.batch_status import (
 )
 from bedrock_batch_assets.client.webserver import Backfill, Materialization, Run
 from bedrock_batch_assets.jobs.state import JobState
+from bedrock_batch_assets.records.reasons import Reason
 from bedrock_batch_assets.request import OutputFormat
 from bedrock_batch_assets.storage.manifests import BatchManifest, ChunkEntry, PartSummary, TableManifest
 
@@ -234,3 +236,33 @@ def test_a_status_is_plain_json() -> None:
     plain = batch_status(DONE).to_json()
     assert plain["chunks"] == {**dict.fromkeys([state.value for state in ChunkState], 0), "succeeded": 2}
     assert (plain["state"], plain["result_table"]) == ("done", "current")
+
+
+@pytest.mark.parametrize(
+    ("version", "metadata", "cost"),
+    [
+        ("v2", {"cost_usd": 1.25}, 1.25),
+        ("v2", {"cost": "not known: no table"}, None),
+        # Of another table than the one that is there.
+        ("v1", {"cost_usd": 1.25}, None),
+    ],
+)
+def test_the_cost_is_that_of_the_table_that_is_there(
+    version: str, metadata: dict[str, object], cost: float | None
+) -> None:
+    """It is what the table's own materialization says, and not known otherwise; JSON has it, too."""
+    facts = replace(DONE, table_event=Materialization("b", "t", 160.0, version, metadata))
+    status = batch_status(facts)
+    assert status.cost_usd == cost
+    assert status.to_json()["cost_usd"] == cost
+
+
+def test_reasons_are_those_of_the_table() -> None:
+    """A batch whose table has failed rows says why, in JSON as well."""
+    table = _table("v2")
+    reasons = [Reason("error", "400: odd", 4, 17)]
+    total = msgspec.structs.replace(table.total, reasons=reasons)
+    status = batch_status(replace(DONE, table=msgspec.structs.replace(table, total=total)))
+    assert list(status.reasons) == reasons
+    expected = {"status": "error", "text": "400: odd", "rows": 4, "first_row": 17}
+    assert status.to_json()["errors_by_reason"] == [expected]
