@@ -69,6 +69,8 @@ def result_table(
         data_version=dg.DataVersion(batch.version),
         metadata={
             "how_to_read": panel,
+            "errors_by_reason": reasons,
+            "preview": preview(head),
             "dagster/row_count": total.rows,
             "dagster/uri": uri,
             "dagster/column_schema": columns,
@@ -81,8 +83,6 @@ def result_table(
             "model": batch.model_id,
             "manifest": storage.uri(storage.layout.table_manifest(batch.batch)),
             VERSION_METADATA: batch.version,
-            "preview": preview(head),
-            "errors_by_reason": reasons,
         },
         check_results=table_checks(batch, parts, total, files, check_limits),
     )

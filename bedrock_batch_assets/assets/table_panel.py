@@ -63,11 +63,12 @@ def _how_to_read(batch: BatchManifest, uri: str) -> list[str]:
     return [
         "```python",
         "from bedrock_batch_assets import read_result",
-        f'read_result("{batch.batch}")  # a DataFrame; as_="dataset" gives an Arrow dataset',
+        f'read_result("{batch.batch}")  # or as_="dataset"',
         read,
         "```",
         "```sql",
-        f"select * from {scan};  -- duckdb",
+        "-- DuckDB",
+        f"select * from {scan};",
         "```",
     ]
 
