@@ -40,6 +40,7 @@ check: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/deptry .
+	$(BIN)/cfn-lint deploy/data.yaml
 
 format: $(READY)
 	$(BIN)/ruff check --fix

@@ -322,6 +322,29 @@ def models(region: str | None, every: bool, as_json: bool) -> None:
         _console().print(models_table(offers))
 
 
+@cli.command(epilog=_EXIT_CODES, short_help="Print the environment of a stack of deploy/data.yaml.")
+@click.argument("stack")
+@click.option("--region", help="AWS Region of the stack. Default: the environment's.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def env(stack: str, region: str | None, as_json: bool) -> None:
+    """Print the environment variables that a CloudFormation stack of deploy/data.yaml stands for.
+
+    \b
+    bedrock-batch env bedrock-batch > .env
+
+    Dagster and `make dev` read .env in their folder.
+    """  # noqa: D301, since click wants the backspace itself
+    from bedrock_batch_assets.aws.connection import AwsConnection
+    from bedrock_batch_assets.client.environment import region_from_environment
+    from bedrock_batch_assets.client.stack import stack_environment
+
+    variables = stack_environment(stack, AwsConnection(region_name=region or region_from_environment()))
+    if as_json:
+        _print_json(variables)
+    else:
+        click.echo("\n".join(f"{name}={value}" for name, value in sorted(variables.items())))
+
+
 def _batches(ctx: click.Context) -> "Batches":
     from bedrock_batch_assets.client.environment import batches_from_environment
 

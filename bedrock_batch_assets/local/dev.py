@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 import yaml
+from dotenv import load_dotenv
 
 from bedrock_batch_assets.errors import BatchError
 from bedrock_batch_assets.extras import check_instance_settings
@@ -74,9 +75,11 @@ def _dev(port: int | None) -> None:
     from bedrock_batch_assets.local import local_platform
     from bedrock_batch_assets.local.folder_lock import folder_lock
 
+    instance_file = local_platform.project_file("dagster.yaml")
+    # As Dagster does for its own processes; what the environment has counts before the file.
+    load_dotenv(instance_file.parent / ".env")
     if uses_local_aws(os.environ):
         local_platform.require_local_aws()
-    instance_file = local_platform.project_file("dagster.yaml")
     check_instance_settings(yaml.safe_load(instance_file.read_text()) or {})
     folder = instance_file.parent
     port = port or local_platform.free_port(FIRST_PORT)
