@@ -80,6 +80,8 @@ class Postgres:
         """The `storage` of a dagster.yaml."""
         database = {
             "username": _USER,
+            # The server trusts everybody on this machine; older releases of dagster-postgres want one all the same.
+            "password": "",
             "hostname": HOST,
             "port": self.port,
             "db_name": _DATABASE,
