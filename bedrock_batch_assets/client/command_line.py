@@ -345,6 +345,32 @@ def env(stack: str, region: str | None, as_json: bool) -> None:
         click.echo("\n".join(f"{name}={value}" for name, value in sorted(variables.items())))
 
 
+@cli.command(epilog=_EXIT_CODES, short_help="Check that everything is there that a batch needs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def doctor(ctx: click.Context, as_json: bool) -> None:
+    """Check that everything is there that a batch needs: account, bucket, role, models, quota, Dagster.
+
+    Each line says ok, or what to do. Ends with exit code 3 if there is a problem.
+    """
+    import os
+
+    from bedrock_batch_assets.client.doctor import Examination
+    from bedrock_batch_assets.client.tables import findings_table
+    from bedrock_batch_assets.cost.prices import PRICES_VARIABLE, Prices
+    from bedrock_batch_assets.processors.registry import Processors
+
+    batches = _batches(ctx)
+    prices = Prices(path=os.environ.get(PRICES_VARIABLE, ""))
+    findings = list(Examination(batches.webserver, batches.storage, batches.jobs, prices, Processors()).findings())
+    if as_json:
+        _print_json([finding.to_json() for finding in findings])
+    else:
+        _console().print(findings_table(findings))
+    if any(finding.state == "problem" for finding in findings):
+        ctx.exit(UNREACHABLE)
+
+
 def _batches(ctx: click.Context) -> "Batches":
     from bedrock_batch_assets.client.environment import batches_from_environment
 

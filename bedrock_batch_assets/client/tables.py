@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bedrock_batch_assets.client.batch_status import BatchStatus, ChunkState, TableState
+from bedrock_batch_assets.client.doctor import Finding
 from bedrock_batch_assets.client.models import GRANTED, NOT_GRANTED, ModelOffer
 from bedrock_batch_assets.client.progress import in_words
 
@@ -93,6 +94,15 @@ def models_table(offers: Sequence[ModelOffer]) -> "Table":
         name = offer.name + (" (legacy)" if offer.lifecycle == "LEGACY" else "")
         processor = f"{offer.processor} ({offer.kind})" if offer.processor else "none"
         table.add_row(offer.provider, name, "\n".join(offer.ids), f"[{style}]{offer.access}[/]", processor)
+    return table
+
+
+def findings_table(findings: Sequence[Finding]) -> "Table":
+    """Findings of `bedrock-batch doctor`, one line each."""
+    table = _table("", "topic", "finding")
+    styles = {"ok": "[green]ok[/]", "problem": "[red]problem[/]", "unknown": "[yellow]unknown[/]"}
+    for finding in findings:
+        table.add_row(styles[finding.state], finding.topic, finding.text)
     return table
 
 

@@ -17,7 +17,7 @@ from bedrock_batch_assets.internals.dagster_internals import (
 )
 from bedrock_batch_assets.runs.database import is_outage_text
 from bedrock_batch_assets.runs.statuses import NOT_FINISHED_NAMES
-from bedrock_batch_assets.tags import BATCH_TAG
+from bedrock_batch_assets.tags import BATCH_TAG, MODEL_TAG
 
 URL_VARIABLE = "BEDROCK_BATCH_DAGSTER_URL"
 DEFAULT_URL = "http://127.0.0.1:3000"
@@ -377,8 +377,12 @@ class Webserver:
         described = info.get("run_coordinator")
         # Its settings, or its class alone if it takes none.
         coordinator = str(described.get("class") if isinstance(described, Mapping) else described)
-        limits = yaml.safe_load((instance["runQueueConfig"] or {}).get("tagConcurrencyLimitsYaml") or "") or []
-        return problems_of([coordinator], limits)
+        return problems_of([coordinator], _tag_limits(instance))
+
+    def jobs_in_flight_limit(self) -> int | None:
+        """How many jobs of one model the queue lets be in flight; None for any number."""
+        limits = _tag_limits(self.query(documents.INSTANCE)["instance"])
+        return next((int(limit["limit"]) for limit in limits if limit.get("key") == MODEL_TAG), None)
 
     def run_link(self, run_id: str) -> str:
         """The run's page in the UI."""
@@ -387,6 +391,15 @@ class Webserver:
     def asset_link(self, asset: str, partition: str) -> str:
         """The asset's page in the UI, with the partition chosen."""
         return f"{self.url}/assets/{asset}?view=partitions&partition={partition}"
+
+
+def _tag_limits(instance: Mapping[str, Any]) -> list[dict[str, Any]]:
+    import yaml
+
+    limits: list[dict[str, Any]] = (
+        yaml.safe_load((instance["runQueueConfig"] or {}).get("tagConcurrencyLimitsYaml") or "") or []
+    )
+    return limits
 
 
 def _database_trouble(body: Mapping[str, Any]) -> str | None:

@@ -48,6 +48,24 @@ def get_foundation_model(region: str, identifier: str) -> dict[str, Any]:
     return {"modelDetails": _foundation_model(model, region)}
 
 
+def get_foundation_model_availability(model_id: str) -> dict[str, Any]:
+    """GetFoundationModelAvailability: the account has access to every model.
+
+    Raises:
+        ServiceError: There is no such model.
+    """
+    parameters.check("bedrock", "GetFoundationModelAvailability", {"modelId": model_id})
+    if model_id not in models():
+        raise ServiceError("ResourceNotFoundException", f"Could not resolve the foundation model from {model_id}.")
+    return {
+        "modelId": model_id,
+        "agreementAvailability": {"status": "AVAILABLE"},
+        "authorizationStatus": "AUTHORIZED",
+        "entitlementAvailability": "AVAILABLE",
+        "regionAvailability": "AVAILABLE",
+    }
+
+
 def list_inference_profiles(region: str, query: dict[str, Any]) -> dict[str, Any]:
     """ListInferenceProfiles.
 

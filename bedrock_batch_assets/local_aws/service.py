@@ -158,6 +158,8 @@ class Service:
                     return json_answer(catalog_api.list_foundation_models(region, query))
                 case "GetFoundationModel":
                     return json_answer(catalog_api.get_foundation_model(region, labels["modelIdentifier"]))
+                case "GetFoundationModelAvailability":
+                    return json_answer(catalog_api.get_foundation_model_availability(labels["modelId"]))
                 case "ListInferenceProfiles":
                     return json_answer(catalog_api.list_inference_profiles(region, query))
                 case "GetInferenceProfile":

@@ -31,8 +31,10 @@ _ACTIONS = {
     "DeleteObjects": "s3:DeleteObject",
     "DeleteMessageBatch": "sqs:DeleteMessage",
     "Converse": "bedrock:InvokeModel",
+    "GetBucketEncryption": "s3:GetEncryptionConfiguration",
 }
-_PREFIXES = {"bedrock-runtime": "bedrock"}
+_PREFIXES = {"bedrock-runtime": "bedrock", "service-quotas": "servicequotas"}
+_OF_BUCKETS = {"s3:ListBucket", "s3:GetEncryptionConfiguration"}
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,11 @@ def needs_of(service: str, operation: str, params: Mapping[str, Any]) -> Iterato
             yield Need(action, params["jobIdentifier"])
         case "bedrock-runtime":
             yield Need(action, _model_arn(params["modelId"]))
+        case "sts":
+            # GetCallerIdentity needs no permission (AWS STS API Reference).
+            return
+        case "iam":
+            yield Need(action, f"arn:aws:iam::{ACCOUNT}:role/{params['RoleName']}")
         case "cloudformation":
             yield Need(action, f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/{params['StackName']}/id")
         case "sqs":
@@ -120,7 +127,7 @@ def _s3_needs(action: str, params: Mapping[str, Any]) -> Iterator[Need]:
     bucket = f"arn:aws:s3:::{params['Bucket']}"
     if "Delete" in params:
         yield from (Need(action, f"{bucket}/{item['Key']}") for item in params["Delete"]["Objects"])
-    elif action == "s3:ListBucket":
+    elif action in _OF_BUCKETS:
         yield Need(action, bucket)
     else:
         yield Need(action, f"{bucket}/{params['Key']}")

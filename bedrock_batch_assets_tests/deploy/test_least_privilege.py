@@ -9,12 +9,16 @@ import dagster as dg
 import pytest
 
 from bedrock_batch_assets.aws.connection import AwsConnection
+from bedrock_batch_assets.client.doctor import Examination
 from bedrock_batch_assets.client.downloads import plan_download, run_download
 from bedrock_batch_assets.client.models import list_models
 from bedrock_batch_assets.client.stack import stack_environment
+from bedrock_batch_assets.client.webserver import Webserver
+from bedrock_batch_assets.cost.prices import Prices
 from bedrock_batch_assets.errors import BatchError
 from bedrock_batch_assets.jobs.events import drain_events
 from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
+from bedrock_batch_assets.local.local_platform import free_port
 from bedrock_batch_assets.processors.registry import Processors
 from bedrock_batch_assets.storage.resource import BatchStorage
 from bedrock_batch_assets_tests.deploy.guard import ACCOUNT, REGION, Guard
@@ -76,7 +80,7 @@ class Account:
             drain_events(self.bench.jobs, lambda _: None, pytest.fail, deadline=float("inf"), max_messages=5)
 
     def command_line(self, folder: Path) -> None:
-        """Look at a batch, fetch it, delete its data, list models, read the stack."""
+        """Look at a batch, fetch it, delete its data, list models, read the stack, examine the account."""
         storage = self.bench.storage
         with self._noted():
             storage.batch_manifest("demo")
@@ -91,6 +95,9 @@ class Account:
             stack_environment(STACK, AwsConnection())
         with self._noted():
             storage.objects.delete_prefix(storage.layout.results_folder("demo"))
+        nowhere = Webserver(f"http://127.0.0.1:{free_port()}")
+        examination = Examination(nowhere, storage, self.bench.jobs, Prices(), Processors())
+        self.said += [item.text for item in examination.findings() if "not allowed" in item.text]
 
     @contextmanager
     def _noted(self) -> Iterator[None]:
@@ -144,7 +151,8 @@ def test_the_command_line_needs_its_policy_and_nothing_else(
     account.work()
     # Clients that are there already are not guarded.
     account.bench.storage = BatchStorage(bucket=account.bench.storage.bucket)
-    account.bench.jobs = BedrockBatchJobs(role_arn=account.bench.jobs.role_arn)
+    old = account.bench.jobs
+    account.bench.jobs = BedrockBatchJobs(role_arn=old.role_arn, event_queue_url=old.event_queue_url)
     guard = Guard(statements(account.aws, account.ids["CommandLinePolicy"]))
     guard.install(monkeypatch)
     account.command_line(tmp_path)
