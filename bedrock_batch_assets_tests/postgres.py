@@ -1,4 +1,4 @@
-"""A throw-away Postgres that tests stop and start, where Postgres is installed.
+"""A throw-away Postgres that tests stop and start, if Postgres is installed.
 
     def test_something(postgres):
         settings = postgres.storage_settings      # `storage:` of a dagster.yaml

@@ -194,7 +194,7 @@ def test_tables_are_read_from_where_the_request_says(
 
 
 def test_embedding_models_take_no_prompt(objects: Callable[[], Any], local_aws: LocalAws, tmp_path: Path) -> None:
-    """A prompt is not needed for them, and is ignored where one is given; blank lines of a single column are rows."""
+    """A prompt is not needed for them, and is ignored if one is given; blank lines of a single column are rows."""
     s3 = objects()
     for prompt in (None, "joke_about_topic"):
         result = start(tmp_path, s3, s3_uri="s3://data/embed.csv", model_id=TITAN, prompt_id=prompt)

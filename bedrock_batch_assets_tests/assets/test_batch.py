@@ -80,7 +80,7 @@ def test_rows_are_decoded_only_to_find_skipped_ones(
 
 
 def test_what_is_known_of_another_rendering_says_nothing_of_skipped_rows(bench: Bench) -> None:
-    """Where the records of the chunk are not those that the answers are of, every row is looked at."""
+    """If the records of the chunk are not those that the answers are of, every row is looked at."""
     rows = [[f"topic {index}" if index else ""] for index in range(1_000)]
     request = {"model_id": HAIKU, "prompt_id": "joke_about_topic", "max_records_per_job": 1_000}
     bench.run("jokes", s3_uri=bench.put_csv("inputs/t.csv", ["topic"], rows), **request)

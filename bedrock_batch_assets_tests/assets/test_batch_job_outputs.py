@@ -113,7 +113,7 @@ def test_a_run_names_its_jobs_before_it_asks_for_one(bench: Bench, monkeypatch: 
 
 
 def test_records_of_an_earlier_input_are_not_sent(bench: Bench) -> None:
-    """Where the input changed and the records were not rendered again, the run says so and nothing is asked for."""
+    """If the input changed and the records were not rendered again, the run says so and nothing is asked for."""
     from bedrock_batch_assets.assets.batch_job_outputs import batch_job_outputs
     from bedrock_batch_assets.assets.jsonl_chunks import jsonl_chunks
 
@@ -126,7 +126,7 @@ def test_records_of_an_earlier_input_are_not_sent(bench: Bench) -> None:
 
 
 def test_answers_to_an_earlier_input_are_not_joined(bench: Bench) -> None:
-    """Where the input changed and the job was not run again, the old answers become no part of the new table."""
+    """If the input changed and the job was not run again, the old answers become no part of the new table."""
     from bedrock_batch_assets.assets.result_parts import result_parts
 
     assert bench.chunk(CHUNK).success

@@ -88,7 +88,7 @@ def test_a_run_in_flight_keeps_its_rows(bench: Bench) -> None:
 
 
 def test_another_model_makes_another_job_of_the_same_records(bench: Bench) -> None:
-    """The content digest, which the job is found by, tells models apart where the rendered records are the same."""
+    """The content digest, which the job is found by, tells models apart if the rendered records are the same."""
     from bedrock_batch_assets.assets.jsonl_chunks import jsonl_chunks
 
     digests = []

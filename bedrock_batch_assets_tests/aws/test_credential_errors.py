@@ -71,7 +71,7 @@ def failure(call: str) -> BatchError:
 def test_a_refusal_of_the_credentials_says_what_it_is(
     local_aws: LocalAws, call: str, code: str, status: int | None, message: str, words: str
 ) -> None:
-    """Each service's refusal names what was asked, AWS's code and what to do, also where a HEAD has no code at all."""
+    """Each service's refusal names what was asked, AWS's code and what to do, also if a HEAD has no code at all."""
     local_aws.create_bucket("data")
     fault = {"operation": "*", "code": code, "status": status, "message": message}
     local_aws.put_settings({"api_faults": [fault]})
@@ -179,7 +179,7 @@ def test_a_role_whose_source_has_expired(local_aws: LocalAws, aws_files: AwsFile
 
 
 def test_an_outage_of_sts_is_no_fault_of_the_credentials(local_aws: LocalAws, aws_files: AwsFiles) -> None:
-    """Where the role cannot be assumed at the moment, nobody is told to change anything."""
+    """If the role cannot be assumed at the moment, nobody is told to change anything."""
     aws_files.config.write_text(ROLE_PROFILE)
     aws_files.write_keys("key", "base")
     local_aws.put_settings({"api_faults": [{"operation": "AssumeRole", "code": "ServiceUnavailable", "status": 503}]})

@@ -40,7 +40,7 @@ class StuckError(Exception):
 
 @dataclass
 class BatchScenario:
-    """One scenario. `play` is a generator: it goes on as far as it can and yields where it has to wait."""
+    """One scenario. `play` is a generator: it goes on as far as it can and yields when it has to wait."""
 
     seed: int
     deployment: Deployment
@@ -281,7 +281,7 @@ class BatchScenario:
             yield
 
     def _ask(self, act: Callable[[], object]) -> Steps:
-        """Do something in the UI, again where it does not answer at the moment."""
+        """Do something in the UI, and again if it does not answer at the moment."""
         until = time.monotonic() + 120.0
         while True:
             try:

@@ -8,7 +8,7 @@ _SHOWN = 5
 
 @dataclass
 class Account:
-    """What is wrong with a batch; nothing, where all are empty.
+    """What is wrong with a batch; nothing, if all are empty.
 
     Attributes:
         billed_twice: Records that were billed although an earlier ask had answered them, or was still on its way.

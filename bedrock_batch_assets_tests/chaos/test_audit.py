@@ -99,7 +99,7 @@ def test_rows(books: Books) -> None:
 
 
 def test_bills(books: Books) -> None:
-    """A record is billed twice where a second job, or an on-demand call, was paid for what a job had answered."""
+    """A record is billed twice if a second job, or an on-demand call, was paid for what a job had answered."""
     books.job("second", range(100))
     assert len(books.account().billed_twice) == 100
     books.on_demand(8)

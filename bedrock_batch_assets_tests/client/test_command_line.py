@@ -122,7 +122,7 @@ def test_a_name_that_is_no_batch_is_no_folder() -> None:
 
 
 def test_launch_tells_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A launch prints the run's id and link, as JSON on stdout alone where asked for."""
+    """A launch prints the run's id and link, as JSON on stdout alone if asked for."""
     _replace(monkeypatch, launch=lambda *_: "run-1")
     monkeypatch.setattr("bedrock_batch_assets.client.webserver.Webserver.unhealthy_daemons", lambda *_: ["SENSOR"])
     link = f"{os.environ['BEDROCK_BATCH_DAGSTER_URL']}/runs/run-1"
@@ -157,7 +157,7 @@ def _follow_to(end: BatchStatus | BaseException) -> Any:
 def test_waiting_ends_as_the_batch_does(
     monkeypatch: pytest.MonkeyPatch, end: BaseException, code: int, said: str
 ) -> None:
-    """--wait ends with 1 where the batch failed, 3 where nobody answers, and 130 on Ctrl-C, each told in one line."""
+    """--wait ends with 1 if the batch failed, 3 if nobody answers, and 130 on Ctrl-C, each with one line."""
     _replace(monkeypatch, launch=lambda *_: "run-1", follow=_follow_to(end))
     monkeypatch.setattr("bedrock_batch_assets.client.webserver.Webserver.unhealthy_daemons", lambda *_: [])
     result = _run("launch", "-", "--wait", stdin=REQUEST)
@@ -193,7 +193,7 @@ def test_status_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_cancel_tells_what_ended(monkeypatch: pytest.MonkeyPatch, outcome: Cancellation, code: int, said: str) -> None:
-    """Cancel names what it ended, and ends with 1 where something would not end in time."""
+    """Cancel names what it ended, and ends with 1 if something would not end in time."""
     _replace(monkeypatch, cancel=lambda *_, **__: iter([outcome]))
     result = _run("cancel", "demo")
     assert result.exit_code == code

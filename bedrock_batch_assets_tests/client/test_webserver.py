@@ -78,7 +78,7 @@ def test_nobody_there() -> None:
     ("status", "body"), [(200, b"<html>"), (404, b""), (200, b"[]"), (200, b"{}"), (502, b'{"message": "no"}')]
 )
 def test_something_else_there(status: int, body: bytes) -> None:
-    """An address where something else than Dagster answers is told as such, not as a traceback."""
+    """If something else than Dagster answers at the address, the error says so in one line."""
     with _answering(status, body) as webserver, pytest.raises(UnreachableError, match="Dagster webserver"):
         webserver.batch_keys()
 

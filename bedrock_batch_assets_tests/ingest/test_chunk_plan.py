@@ -138,7 +138,7 @@ def test_appended_rows_leave_old_chunks_alone(rows: int, more: int, records_per_
     ],
 )
 def test_replanning_examples(old: int, new: int, expected: list[tuple[int, int]]) -> None:
-    """New rows get chunks of their own where they are enough, else they join the last old ones."""
+    """New rows get chunks of their own if they are enough, else they join the last old ones."""
     limit = ChunkLimits(1_000)
     assert cuts(plan_chunks(new, limit, None, plan_chunks(old, limit))) == expected
 

@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "bedrock_batch_assets"
 DOORS = frozenset([*PACKAGE.glob("internals/*.py"), *PACKAGE.glob("local_aws/*_internals.py")])
 # What botocore documents: https://botocore.amazonaws.com, reference.
 DOCUMENTED = ("botocore.exceptions", "botocore.config")
-# Classes that ours derive from, which takes them where ours are defined; the contract test has their parts.
+# Classes that ours derive from, so they are imported with ours; the contract test has their parts.
 BASE_CLASSES = frozenset({("aws/credentials.py", "botocore.credentials")})
 # Members of Dagster's instance, coordinator and code server that are not public.
 PRIVATE_MEMBERS = frozenset({

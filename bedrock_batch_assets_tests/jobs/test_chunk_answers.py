@@ -138,7 +138,7 @@ def test_a_person_who_stops_a_job_is_not_answered_with_another(local_aws: LocalA
 
 
 def test_a_person_who_stops_a_job_that_a_run_attached_to_is_not_answered_with_another(local_aws: LocalAws) -> None:
-    """The same where the run did not ask for the job itself, but found it."""
+    """The same holds if the run did not ask for the job itself, but found it."""
     chunk = Chunk(local_aws, 120)
     local_aws.put_settings({"seconds": {"InProgress": 60}})
 

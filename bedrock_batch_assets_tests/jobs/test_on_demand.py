@@ -208,7 +208,7 @@ def test_a_denied_permission_is_one_call_and_costs_no_record_its_answer(
 def test_a_record_refused_for_expired_credentials_can_be_sent_again(
     local_aws: LocalAws, objects: ObjectStore, code: str
 ) -> None:
-    """Where nobody waits, the pass fails with one line; no record counts as answered, refused or possibly paid."""
+    """If nobody waits, the pass fails with one line; no record counts as answered, refused or possibly paid."""
     local_aws.put_settings({"api_faults": [{"operation": "InvokeModel", "code": code, "count": 8}]})
     records = [record(index) for index in range(12)]
     with pytest.raises(LapsedCredentialsError):

@@ -95,7 +95,7 @@ def test_a_create_that_was_accepted_and_never_answered_is_found_again(desk: Desk
 
 @pytest.mark.parametrize("answer", ["return", "conflict"])
 def test_a_repeated_token_is_the_same_job_whatever_the_service_answers(desk: Desk, answer: str) -> None:
-    """Where the list does not show the job yet, the token finds it: by its ARN, or by a conflict and another look."""
+    """If the list does not show the job yet, the token finds it: by its ARN, or by a conflict and another look."""
     arn, _ = desk.ask()
     desk.aws.put_settings({"repeated_token": answer})
     looks = 0

@@ -46,7 +46,7 @@ def _start(tmp_path: Path, code: str) -> Program:
 
 @pytest.mark.parametrize("setup", ["", _STUBBORN], ids=["polite", "stubborn"])
 def test_end_leaves_no_descendant(tmp_path: Path, setup: str) -> None:
-    """Ending a program ends its children too, even where both ignore SIGINT and SIGTERM."""
+    """Ending a program ends its children too, even if both ignore SIGINT and SIGTERM."""
     program = _start(tmp_path, _PARENT.format(setup=setup))
     try:
         _until(lambda: "child is up" in program.tail())

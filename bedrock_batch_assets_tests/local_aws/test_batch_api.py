@@ -222,7 +222,7 @@ def test_a_token_belongs_to_its_filters(slow: Ready) -> None:
 
 
 def test_a_repeated_token_gives_the_first_job(slow: Ready) -> None:
-    """The same clientRequestToken and parameters make one job, also where the quota is used up by then."""
+    """The same clientRequestToken and parameters make one job, also if the quota is used up by then."""
     slow.aws.put_settings({"max_jobs_in_flight": 1})
     arn = slow.submit(clientRequestToken="token-1")
     assert slow.submit(clientRequestToken="token-1") == arn

@@ -49,7 +49,7 @@ def test_row_groups_follow_the_chunks(tmp_path: Path, rows_per_chunk: int, expec
 
 
 def test_long_texts_have_neither_statistics_nor_a_dictionary(tmp_path: Path) -> None:
-    """They would cost what nobody gets anything for; short columns have both, where they repeat."""
+    """Long columns have neither, since both cost much there; short columns have both if their values repeat."""
     rows = pa.table({"text": [f"{row}" * 100 for row in range(10)], "id": list(range(10)), "day": ["monday"] * 10})
     write(tmp_path / "t.parquet", rows, 5)
     group = pq.read_metadata(tmp_path / "t.parquet").row_group(0)

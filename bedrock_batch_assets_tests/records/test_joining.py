@@ -117,7 +117,7 @@ FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
 @settings(deadline=None)
 @given(st.data())
 def test_embeddings_come_back_as_they_were(data: st.DataObject) -> None:
-    """Every number is the 32-bit one of its line, also where vectors differ in length, are empty, or are not there."""
+    """Every number is the 32-bit one of its line, also if vectors differ in length, are empty, or are missing."""
     batch = pa.RecordBatch.from_pydict({"input_text": data.draw(st.lists(st.sampled_from(["a", ""]), max_size=8))})
     vectors = data.draw(st.dictionaries(st.integers(0, 8), st.lists(FLOATS, max_size=5)))
     lines = [embedding_line(FIRST_ROW + row, vector) for row, vector in vectors.items()]

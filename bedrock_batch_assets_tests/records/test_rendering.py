@@ -103,7 +103,7 @@ def test_every_line_is_a_json_object_of_its_own(batch: pa.RecordBatch) -> None:
 def test_texts_that_do_not_fit_together_are_rendered_apart(
     batch: pa.RecordBatch, template: PromptTemplate, max_bytes: int
 ) -> None:
-    """The same bytes come out where columns hold fewer of them; only a row that alone is too large is refused."""
+    """The same bytes come out if columns hold fewer of them; only a row that alone is too large is refused."""
     processor = AnthropicProcessor()
     renderer = RecordRenderer(processor, template, batch.schema)
     jsonl, sizes, skipped = reference.render(batch, 0, processor, template)

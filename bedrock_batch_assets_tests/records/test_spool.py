@@ -48,7 +48,7 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_file_goes_with_the_spool(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """It has no name, and is closed, also where something went wrong."""
+    """The file has no name, and is closed, also if something went wrong."""
     monkeypatch.setattr(spool, "_MEMORY_BYTES", 0)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     values = Spool()

@@ -89,7 +89,7 @@ def test_wide_offsets_become_narrow(sample: tuple[list[str | None], slice]) -> N
 @settings(deadline=None)
 @given(st.lists(TEXTS), st.booleans())
 def test_a_column_is_made_of_bytes(texts: list[str], empty_is_null: bool) -> None:
-    """Each text at its place, and empty ones null where that is asked for."""
+    """Each text is at its place, and empty ones are null if that is asked for."""
     column = strings_of([text.encode() for text in texts], empty_is_null=empty_is_null)
     column.validate(full=True)
     assert column.to_pylist() == [None if empty_is_null and not text else text for text in texts]

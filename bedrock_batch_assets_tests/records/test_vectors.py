@@ -25,7 +25,7 @@ SPACE = st.sampled_from(["", "", " ", "\t\r", "  "])
 
 
 def plainly(line: bytes) -> OutputRecord:
-    """The record, as it is read where no vector is cut out."""
+    """The record, as it is read if no vector is cut out."""
     parser = OutputParser(TitanTextEmbeddingsV2Processor())
     parser._vectors = None
     [record] = parser.parse([line])

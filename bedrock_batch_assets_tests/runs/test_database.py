@@ -214,7 +214,7 @@ def test_waiting_has_an_end(
     quick_driver: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A process does not wait for a database for ever, and not at all where that is said."""
+    """A process does not wait for a database for ever, and not at all inside `without_waiting`."""
     monkeypatch.setattr(database, "LONGEST_OUTAGE_SECONDS", 60.0)
     stepped = SteppedClock()
     outlast_outages(postgres_instance, stepped.clock)

@@ -68,7 +68,7 @@ def test_dagsters_code_server_starts_workers_the_way_that_is_changed() -> None:
 
 
 def test_other_processes_are_left_alone() -> None:
-    """Where no code server is, as in a container of another launcher, loading the definitions imports none."""
+    """If no code server is, as in a container of another launcher, loading the definitions imports none."""
     script = (
         "import json, sys; from bedrock_batch_assets.definitions import defs; defs(); "
         "print(json.dumps('dagster._grpc.server' in sys.modules))"

@@ -188,7 +188,7 @@ def test_who_ended_a_run(
 
 
 def test_a_dead_run_that_dagster_has_retried_was_ended_by_nobody(instance: dg.DagsterInstance) -> None:
-    """Where a retry has taken over, cancelling the backfill is that run's to follow, and the dead one's job is its."""
+    """If a retry has taken over, cancelling the backfill is that run's to follow, and the dead one's job is its."""
     add_backfill(instance, "one", BulkActionStatus.CANCELED)
     tags = {"dagster/backfill": "one", AUTO_RETRY_RUN_ID_TAG: "another"}
     run = dg.DagsterRun(job_name="__ASSET_JOB", status=DagsterRunStatus.FAILURE, tags=tags)

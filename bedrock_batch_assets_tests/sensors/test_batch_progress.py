@@ -99,7 +99,7 @@ def test_the_same_input_again_asks_for_nothing(bench: Bench) -> None:
 
 
 def test_an_input_that_only_lost_rows_asks_for_its_table(bench: Bench) -> None:
-    """Where the last chunk is gone and no other has changed, no job is asked for, and the table without it is."""
+    """If the last chunk is gone and no other has changed, no job is asked for, and the table without it is."""
     start(bench, 300)
     for key in bench.chunks("jokes"):
         bench.chunk(key)

@@ -245,7 +245,7 @@ def test_runs_by_another_door_are_watched_like_any_other(bench: Bench) -> None:
 
 
 def test_a_cancelled_run_without_a_process_ends_cancelled_and_its_job_is_stopped(bench: Bench) -> None:
-    """A person's cancel reaches the job also where the process that would have stopped it is gone."""
+    """A person's cancel reaches the job also if the process that would have stopped it is gone."""
     bench.aws.put_settings({"seconds": {"InProgress": 60}})
     arn = make_job(bench)
     run = make_run(bench.instance, DagsterRunStatus.CANCELING, **chunk_tags(0, arn))
@@ -294,7 +294,7 @@ def test_jobs_of_runs_that_failed_are_not_stopped(bench: Bench) -> None:
 
 
 def test_jobs_of_runs_that_were_taken_over_are_not_stopped(bench: Bench) -> None:
-    """A cancelled run's job goes on where another run of the chunk is in progress: it owns the job now."""
+    """A cancelled run's job goes on if another run of the chunk is in progress: it owns the job now."""
     bench.aws.put_settings({"seconds": {"InProgress": 60}})
     arn = make_job(bench)
     make_run(bench.instance, DagsterRunStatus.CANCELED, **chunk_tags(0, arn))

@@ -141,7 +141,7 @@ def test_a_job_that_is_new_is_looked_for_without_an_event(watched: Watched) -> N
 
 
 def test_a_queue_that_cannot_be_read_leaves_the_sweep(watched: Watched) -> None:
-    """Without its queue the sensor sweeps each tick, as it does where none is configured."""
+    """Without its queue the sensor sweeps each tick, as it does if none is configured."""
     watched.jobs(1)
     watched.tick()
     watched.bench.aws.client("sqs").delete_queue(QueueUrl=watched.bench.jobs.event_queue_url)

@@ -1,4 +1,4 @@
-"""The sensor that watches jobs, where more has happened than one tick reports."""
+"""The sensor that watches jobs, when more has happened than one tick reports."""
 
 import dagster as dg
 import pytest

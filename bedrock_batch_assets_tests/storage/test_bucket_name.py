@@ -62,7 +62,7 @@ def test_what_is_written_around_a_name_is_refused_with_the_name(written: str) ->
     ],
 )
 def test_what_is_no_name_at_all_is_refused_with_the_rule(value: str) -> None:
-    """Where no name can be proposed, the line says what a name looks like."""
+    """If no name can be proposed, the line says what a name looks like."""
     with pytest.raises(ConfigurationError, match=r"without s3:// and without a folder\. It has 3 to 63"):
         checked_bucket(value)
 

@@ -104,7 +104,7 @@ def test_listing_and_deleting_go_past_one_page(store: ObjectStore, monkeypatch: 
 
 
 def test_missing_things_are_told_apart(store: ObjectStore) -> None:
-    """A missing object and a missing bucket are two errors, even where S3 answers 404 to both."""
+    """A missing object and a missing bucket are two errors, even if S3 answers 404 to both."""
     with pytest.raises(ObjectNotFoundError, match="s3://data/nothing"):
         store.get_bytes("nothing")
     with pytest.raises(ObjectNotFoundError, match="s3://data/nothing"):
@@ -148,7 +148,7 @@ def test_a_reader_seeks_and_reads_like_a_file(store: ObjectStore) -> None:
 def test_blocks_are_the_object_from_front_to_back(
     store: ObjectStore, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    """Whatever its size, and also where blocks are fetched at the same time."""
+    """It is read whole, whatever its size, also if blocks are fetched at the same time."""
     monkeypatch.setattr(objects, "_BLOCK_BYTES", 1_000)
     data = bytes(number % 251 for number in range(size))
     store.put_bytes("a", data)
@@ -189,7 +189,7 @@ class _BrokenOnce:
 
 
 def test_a_body_that_breaks_off_is_asked_for_again(store: ObjectStore) -> None:
-    """Reading goes on where the connection was lost, a few times."""
+    """If the connection is lost, reading goes on from there, a few times."""
     data = bytes(range(256)) * 4
     store.put_bytes("key", data)
     assert RangeReader(_BrokenOnce(store.client, 3), "data", "key").read() == data  # type: ignore[arg-type]

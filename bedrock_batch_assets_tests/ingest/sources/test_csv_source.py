@@ -78,7 +78,7 @@ def test_any_table_survives(table: list[list[str]], line_end: str, gzipped: bool
 
 @pytest.mark.parametrize("place", range(8))
 def test_a_line_break_in_a_cell_survives_a_block_boundary(place: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """CR and LF inside quotes stay together where one block ends between them."""
+    """CR and LF inside quotes stay together if a block ends between them."""
     monkeypatch.setattr(csv_source, "_BLOCK_BYTES", 32)
     cell = "x" * place + "\r\n\r\r\n\n" * 4
     data = f'v\n"{cell}"\n"{cell}"\n'.encode()

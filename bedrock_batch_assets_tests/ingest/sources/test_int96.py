@@ -48,7 +48,7 @@ _CENTURIES = st.integers(-62_135_596_800, 253_402_300_799)
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.none() | _CENTURIES, min_size=1, max_size=5), st.integers(0, SECOND - 1), st.booleans())
 def test_any_time_comes_out_or_is_refused(seconds: list[int | None], part: int, is_fine: bool) -> None:
-    """In column and prompt; refused where no type holds all of the column's values."""
+    """Column and prompt have the dates that were written; a column is refused if no type holds all of its values."""
     rest = part if is_fine else part // 1_000 * 1_000
     values = [None if second is None else second * SECOND + rest for second in seconds]
     some = [value for value in values if value is not None]

@@ -75,7 +75,7 @@ def is_beyond_milliseconds(value: Any) -> bool:
 @GENERATED
 @given(st.data())
 def test_any_column_comes_out_as_it_went_in(data: st.DataObject) -> None:
-    """Whatever its type, encoding and nesting; or it is refused by name, where Parquet has no room for a value."""
+    """Whatever its type, encoding and nesting; or it is refused by name, if Parquet has no room for a value."""
     column = data.draw(columns(ROWS))
     expected = plain_values(column)
     source = StorableSource(Table(pa.table({"a": column})))

@@ -52,7 +52,7 @@ def test_nova() -> None:
 
 
 def test_converse_in_batch_carries_the_nulls_of_its_unions() -> None:
-    """A content block of a batch output has every member, null where not set; on demand it has what is set."""
+    """A content block of a batch output has every member, null if not set; on demand it has what is set."""
     body = {"messages": BLOCKS, "system": [{"text": "Be brief."}], "inferenceConfig": {"maxTokens": 50, "topP": 0.9}}
     block = ask(QWEN, body, "Converse").output["output"]["message"]["content"][0]
     assert {"text", "image", "toolUse", "reasoningContent"} <= block.keys()
