@@ -52,7 +52,7 @@ def test_rows_are_cut_evenly(row_count: int, records_per_job: int, expected: lis
 @given(st.integers(0, 5_000), st.integers(20, 1_500))
 @settings(deadline=None)
 def test_without_bytes_chunks_differ_by_one_record(row_count: int, records_per_job: int) -> None:
-    """Where bytes do not bind, chunks are as few as can be, differ by one record at most, and are over the minimum."""
+    """If bytes do not bind, chunks are as few as can be, differ by one record at most, and are over the minimum."""
     chunks = plan_chunks(row_count, ChunkLimits(records_per_job))
     check_whole(chunks, row_count)
     assert len(chunks) == -(-row_count // records_per_job)

@@ -164,7 +164,7 @@ def test_only_the_rows_asked_for_are_read(
 
 
 def test_bytes_bound_the_jobs_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where bytes fill the jobs before their records do, the batch has the rows that fit into so many jobs."""
+    """If bytes fill the jobs before their records do, the batch has the rows that fit into so many jobs."""
     monkeypatch.setattr(chunk_plan.ChunkLimits.__init__, "__defaults__", (100, 20_000))
     table = pa.table({"topic": [f"{row:0100d}" for row in range(2_000)]})
     source = Table(table, 10)
