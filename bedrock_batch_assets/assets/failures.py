@@ -80,19 +80,19 @@ def _chunk_of(batch: BatchManifest, row: int) -> tuple[int, ChunkEntry]:
 
 
 def _prompt(batch: BatchManifest, reason: "Reason", storage: BatchStorage) -> str:
-    """The prompt of the first row, cut short; of an embedding model its text. Empty if the row has none."""
+    """The prompt of the first row, or its text for an embedding model, cut short. Empty if it cannot be read."""
     from bedrock_batch_assets.parquet.files import read_rows
     from bedrock_batch_assets.prompt_templates import PromptTemplate
     from bedrock_batch_assets.records.preview import preview_rows
     from bedrock_batch_assets.records.rendering import EMBEDDING_COLUMN
 
     template = PromptTemplate.parse(f"{{{EMBEDDING_COLUMN}}}" if batch.template is None else batch.template)
-    with storage.objects.open_reader(batch.rows_key) as file:
-        row = preview_rows(next(iter(read_rows(file, reason.first_row, 1, columns=list(template.columns)))))[0]
     try:
+        with storage.objects.open_reader(batch.rows_key) as file:
+            row = preview_rows(next(iter(read_rows(file, reason.first_row, 1, columns=list(template.columns)))))[0]
         text = template.render(row)
     except (ValueError, BatchError):
-        # The row was skipped since it has no prompt.
+        # The row was skipped since it has no prompt, or a person has deleted the input: the table is whole without it.
         return ""
     return text if len(text) <= _PROMPT_CHARACTERS else text[: _PROMPT_CHARACTERS - 1] + "…"
 
