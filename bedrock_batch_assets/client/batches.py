@@ -13,7 +13,13 @@ from bedrock_batch_assets.client.batch_status import (
 )
 from bedrock_batch_assets.client.cancellation import BatchEnding, Cancellation
 from bedrock_batch_assets.client.request_file import run_config
-from bedrock_batch_assets.client.webserver import Backfill, DagsterRefusedError, Run, UnreachableError, Webserver
+from bedrock_batch_assets.client.webserver import (
+    Backfill,
+    DagsterRefusedError,
+    Run,
+    UnreachableError,
+    Webserver,
+)
 from bedrock_batch_assets.errors import BatchError, LapsedCredentialsError, RequestError
 from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
 from bedrock_batch_assets.jobs.state import JobState
@@ -23,7 +29,7 @@ from bedrock_batch_assets.tags import JOB_ARN_TAG
 
 if TYPE_CHECKING:
     from bedrock_batch_assets.request import BatchRequest
-    from bedrock_batch_assets.storage.manifests import TableManifest
+    from bedrock_batch_assets.storage.manifests import BatchManifest, TableManifest
 
 # The pause between looks is a twentieth of the time waited so far: a batch of seconds is noticed at once, and one of
 # hours costs little.
@@ -32,6 +38,8 @@ MAX_POLL_SECONDS = 15.0
 # A webserver or a code server that is replaced, a database that fails over and credentials that are renewed are back by
 # then. A batch takes hours, so a wait of minutes costs nobody anything.
 UNREACHABLE_GRACE_SECONDS = 600.0
+# Batches that are looked at on S3 at the same time.
+_PARALLEL_LOOKS = 8
 
 
 class BatchFailedError(BatchError):
@@ -114,19 +122,44 @@ class Batches:
         return status
 
     def statuses(self) -> list[BatchStatus]:
-        """The state of all batches, oldest first."""
+        """The state of all batches, oldest first.
+
+        What Dagster knows of all of them is asked in a few queries, whatever their number. Only a batch that is not
+        done is asked for by itself, since its earlier runs tell how it came to be so.
+        """
         keys = self.webserver.batch_keys()
         backfills = self.webserver.backfills()
+        # The parts are read after the runs: a run that ended in between has left its part then.
+        unfinished = self.webserver.unfinished_runs()
+        parts = self.webserver.materializations("result_parts", self.webserver.chunk_keys())
+        inputs = self.webserver.materializations("input_dataset", keys)
+        tables = self.webserver.materializations("result_table", keys, metadata=True)
         self.storage.client("s3")
         self.jobs.client("bedrock")
-        with ThreadPoolExecutor(max_workers=4) as pool:
-            return list(pool.map(lambda key: batch_status(self.facts(key, backfills=backfills)), keys))
+
+        def look(key: str) -> BatchStatus:
+            manifest = self.storage.find_batch_manifest(key) if is_batch_key(key) else None
+            known = BatchFacts(
+                batch=key,
+                manifest=manifest,
+                table=self._table(key) if manifest else None,
+                runs=unfinished.get(key, []),
+                backfills=backfills,
+                input=inputs.get(key),
+                parts={chunk: parts[chunk] for chunk in _chunk_keys(key, manifest) if chunk in parts},
+                table_event=tables.get(key),
+            )
+            status = batch_status(known)
+            return status if status.state is BatchState.done else batch_status(self.facts(key, backfills=backfills))
+
+        with ThreadPoolExecutor(max_workers=_PARALLEL_LOOKS) as pool:
+            return list(pool.map(look, keys))
 
     def facts(self, batch: str, *, with_jobs: bool = True, backfills: Sequence[Backfill] | None = None) -> BatchFacts:
         """Everything that the state of a batch depends on."""
         # A person may add any partition in the UI. If its name cannot name a batch, it has nothing on S3.
         manifest = self.storage.find_batch_manifest(batch) if is_batch_key(batch) else None
-        keys = [chunk_key(batch, index) for index in range(len(manifest.chunks))] if manifest else []
+        keys = _chunk_keys(batch, manifest)
         # The parts are read after the runs: a run that ended in between has left its part then.
         found = self.webserver.runs(batch)
         inputs = self.webserver.materializations("input_dataset", [batch])
@@ -219,6 +252,10 @@ class Batches:
                 if len(found) == len(wanted):
                     break
         return found
+
+
+def _chunk_keys(batch: str, manifest: "BatchManifest | None") -> list[str]:
+    return [chunk_key(batch, index) for index in range(len(manifest.chunks))] if manifest else []
 
 
 def _may_pass(error: Exception) -> bool:

@@ -285,14 +285,26 @@ class Webserver:
 
     def runs(self, batch: str) -> list[Run]:
         """All runs that ever worked on the batch, newest first."""
-        tags = [{"key": BATCH_TAG, "value": batch}]
+        return self._runs({"tags": [{"key": BATCH_TAG, "value": batch}]}, f"the runs of batch {batch}")
+
+    def unfinished_runs(self) -> dict[str, list[Run]]:
+        """The runs of all batches that have not ended, by batch, newest first."""
+        from bedrock_batch_assets.runs.statuses import not_finished_statuses
+
+        statuses = [status.value for status in not_finished_statuses()]
+        found: dict[str, list[Run]] = {}
+        for run in self._runs({"statuses": statuses}, "the runs that have not ended"):
+            if BATCH_TAG in run.tags:
+                found.setdefault(run.tags[BATCH_TAG], []).append(run)
+        return found
+
+    def _runs(self, wanted: Mapping[str, Any], what: str) -> list[Run]:
         found: list[Run] = []
         cursor: str | None = None
         while True:
-            page = self.query(documents.RUNS, {"filter": {"tags": tags}, "cursor": cursor, "limit": RUNS_PER_PAGE})[
-                "runsOrError"
-            ]
-            _expect(page, "Runs", f"Cannot list the runs of batch {batch}")
+            variables = {"filter": dict(wanted), "cursor": cursor, "limit": RUNS_PER_PAGE}
+            page = self.query(documents.RUNS, variables)["runsOrError"]
+            _expect(page, "Runs", f"Cannot list {what}")
             found.extend(_run(item) for item in page["results"])
             if len(page["results"]) < RUNS_PER_PAGE:
                 return found
