@@ -73,6 +73,8 @@ class JsonLinesSource:
         kinds = self._column_kinds()
         if not self._row_count:
             raise RequestError(f"{self.name} holds no rows: put one object a line into it.")
+        if not kinds:
+            raise RequestError(f"All objects of {self.name} are empty: keys are columns, so give them some.")
         self._file_schema = pa.schema([pa.field(key, column_type(kind)) for key, kind in kinds.items()])
         self.schema = self._partitions.added_to(self._file_schema)
 
