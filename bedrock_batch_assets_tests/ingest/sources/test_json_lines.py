@@ -166,3 +166,24 @@ def test_a_batch_of_json_lines(bench: Bench, place: str) -> None:
     assert [row["topic"] for row in table] == [row["topic"] for row in rows]
     assert [json.loads(str(row["more"])) for row in table] == [row["more"] for row in rows]
     assert {row["record_status"] for row in table} == {"ok"}
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (["9007199254740993", "0.5"], pa.string()),
+        (["9007199254740992", "0.5"], pa.float64()),
+        (["9223372036854775807", "1"], pa.int64()),
+        (["9223372036854775808", "1"], pa.string()),
+        (["-0", "1"], pa.string()),
+        (["1e400", "1.5"], pa.string()),
+        (["true", "1"], pa.string()),
+        (["null", "null"], pa.string()),
+    ],
+)
+def test_numbers_at_the_borders_of_types(values: list[str], kind: pa.DataType) -> None:
+    """A type is used if it holds every number exactly, and the numbers' own text otherwise."""
+    table = read("".join(f'{{"a": {value}}}\n' for value in values).encode())
+    assert table.schema.field("a").type == kind
+    if kind == pa.string():
+        assert table.column("a").to_pylist() == [None if value == "null" else value for value in values]
