@@ -1,18 +1,17 @@
 """What a result table shows of the rows that have no whole answer: the reasons, and rows to look at."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import Any
 
 import dagster as dg
 
 from bedrock_batch_assets.assets.reporting import PREVIEW_ROWS
 from bedrock_batch_assets.errors import BatchError
+from bedrock_batch_assets.records.reasons import Reason, shortened
 from bedrock_batch_assets.request import OutputFormat
 from bedrock_batch_assets.storage.manifests import BatchManifest, ChunkEntry, PartSummary
 from bedrock_batch_assets.storage.resource import BatchStorage
-
-if TYPE_CHECKING:
-    from bedrock_batch_assets.records.reasons import Reason
 
 # Rows that are shown, each the first one of a reason: each costs two small reads from S3.
 ROWS_SHOWN = 5
@@ -52,8 +51,9 @@ def reasons_table(batch: BatchManifest, total: PartSummary, storage: BatchStorag
     """The reasons as a table: status, rows, reason, and number and prompt of the first row."""
     lines = ["| rows | record_status | record_error | first row | its prompt |", "| ---: | --- | --- | ---: | --- |"]
     shown: dict[str, int] = {}
-    for place, reason in enumerate(total.reasons):
-        prompt = _prompt(batch, reason, storage) if place < ROWS_SHOWN else ""
+    prompts = _prompts(batch, total.reasons[:ROWS_SHOWN], storage)
+    prompts += [""] * (len(total.reasons) - len(prompts))
+    for reason, prompt in zip(total.reasons, prompts, strict=True):
         shown[reason.status] = shown.get(reason.status, 0) + reason.rows
         cells = [f"{reason.rows:,}", reason.status, reason.text, f"{reason.first_row + 1:,}", prompt]
         lines.append(f"| {' | '.join(_cell(cell) for cell in cells)} |")
@@ -63,12 +63,9 @@ def reasons_table(batch: BatchManifest, total: PartSummary, storage: BatchStorag
     return dg.MetadataValue.md("\n".join(lines))
 
 
-def in_words(reasons: Sequence["Reason"], statuses: Sequence[str] = ("error", "missing")) -> str:
-    """The most frequent reason of these statuses, as a sentence; empty if there is none."""
-    for reason in reasons:
-        if reason.status in statuses:
-            return f" Most often ({reason.rows} rows, the first is row {reason.first_row + 1}): {reason.text}"
-    return ""
+def in_words(reasons: Sequence[Reason]) -> str:
+    """The most frequent reason of rows without an answer, as a sentence; empty if there is none."""
+    return next((f" Most often: {item.describe()}" for item in reasons if item.status in {"error", "missing"}), "")
 
 
 def _chunk_of(batch: BatchManifest, row: int) -> tuple[int, ChunkEntry]:
@@ -79,22 +76,28 @@ def _chunk_of(batch: BatchManifest, row: int) -> tuple[int, ChunkEntry]:
     )
 
 
-def _prompt(batch: BatchManifest, reason: "Reason", storage: BatchStorage) -> str:
-    """The prompt of the first row, or its text for an embedding model, cut short. Empty if it cannot be read."""
+def _prompts(batch: BatchManifest, reasons: Sequence[Reason], storage: BatchStorage) -> list[str]:
+    """The prompt of each first row, or its text for an embedding model, cut short. Empty if it cannot be read."""
     from bedrock_batch_assets.parquet.files import read_rows
     from bedrock_batch_assets.prompt_templates import PromptTemplate
     from bedrock_batch_assets.records.preview import preview_rows
     from bedrock_batch_assets.records.rendering import EMBEDDING_COLUMN
 
+    if not reasons:
+        return []
     template = PromptTemplate.parse(f"{{{EMBEDDING_COLUMN}}}" if batch.template is None else batch.template)
+    prompts = [""] * len(reasons)
     try:
         with storage.objects.open_reader(batch.rows_key) as file:
-            row = preview_rows(next(iter(read_rows(file, reason.first_row, 1, columns=list(template.columns)))))[0]
-        text = template.render(row)
-    except (ValueError, BatchError):
-        # The row was skipped since it has no prompt, or a person has deleted the input: the table is whole without it.
-        return ""
-    return text if len(text) <= _PROMPT_CHARACTERS else text[: _PROMPT_CHARACTERS - 1] + "…"
+            for place, reason in enumerate(reasons):
+                found = next(iter(read_rows(file, reason.first_row, 1, columns=list(template.columns))))
+                # A row that was skipped has no prompt.
+                with suppress(ValueError):
+                    prompts[place] = shortened(template.render(preview_rows(found)[0]), _PROMPT_CHARACTERS)
+    except BatchError:
+        # A person may have deleted the input: the table is whole without it.
+        pass
+    return prompts
 
 
 def _cell(text: str) -> str:

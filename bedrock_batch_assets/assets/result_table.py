@@ -4,7 +4,7 @@ import io
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
@@ -12,6 +12,7 @@ from bedrock_batch_assets.assets.checks import TABLE_CHECKS, CheckLimits, PartRo
 from bedrock_batch_assets.assets.failures import reasons_table, rows_of_reasons
 from bedrock_batch_assets.assets.reporting import PREVIEW_ROWS, asset_run, column_schema, preview
 from bedrock_batch_assets.assets.table_panel import table_panel
+from bedrock_batch_assets.chunks.joined_chunk import table_schema
 from bedrock_batch_assets.cost.forecast import cost_metadata, used_tokens
 from bedrock_batch_assets.cost.prices import Prices
 from bedrock_batch_assets.errors import BatchError
@@ -22,9 +23,6 @@ from bedrock_batch_assets.storage.manifests import BatchManifest, TableManifest,
 from bedrock_batch_assets.storage.resource import BatchStorage
 from bedrock_batch_assets.storage.table_folder import PARALLEL_REQUESTS, Part, TableFolder
 from bedrock_batch_assets.tags import VERSION_METADATA
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 # How much of a part is read at a time: its footer, and one column of a few hundred bytes per row group.
 READ_BYTES = 64 << 10
@@ -64,7 +62,7 @@ def result_table(
         uri = storage.uri(storage.layout.results_folder(batch.batch))
         cost = cost_metadata(total, batch.model_id, prices)
         panel = table_panel(batch, total, cost, uri, _seconds_since_input(context, batch.batch))
-        columns = column_schema(_schema(batch))
+        columns = column_schema(table_schema(batch))
     return dg.MaterializeResult(
         data_version=dg.DataVersion(batch.version),
         metadata={
@@ -91,14 +89,6 @@ def result_table(
 def _seconds_since_input(context: dg.AssetExecutionContext, batch: str) -> float | None:
     event = newest_input(context.instance, batch)
     return None if event is None else max(0.0, time.time() - event.timestamp)
-
-
-def _schema(batch: BatchManifest) -> "pa.Schema":
-    import pyarrow as pa
-
-    from bedrock_batch_assets.records.joining import result_schema
-
-    return result_schema(pa.ipc.read_schema(pa.py_buffer(batch.schema)), is_text=batch.template is not None)
 
 
 def _clean_up(context: dg.AssetExecutionContext, folder: TableFolder, parts: list[Part]) -> None:

@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 import dagster as dg
 
+from bedrock_batch_assets.cost.prices import usd
 from bedrock_batch_assets.request import OutputFormat
 from bedrock_batch_assets.storage.manifests import BatchManifest, PartSummary
 from bedrock_batch_assets.tags import BATCH_TAG
@@ -23,7 +24,7 @@ def table_panel(
         uri: The table's folder, `s3://…/`.
         seconds: From the input to the table; None if that is not known.
     """
-    spent = f"{cost['cost_usd']:,.6f} USD" if "cost_usd" in cost else str(cost.get("cost", "not known"))
+    spent = usd(cost["cost_usd"]) if "cost_usd" in cost else cost["cost"]
     facts = [
         ("cost", spent),
         ("tokens", f"{total.input_tokens:,} in, {total.output_tokens:,} out"),

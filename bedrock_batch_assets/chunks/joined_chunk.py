@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from bedrock_batch_assets.chunks.chunk import Chunk
 from bedrock_batch_assets.request import OutputFormat
-from bedrock_batch_assets.storage.manifests import JobCounts, OutputsManifest, PartSummary, summary_metadata
+from bedrock_batch_assets.storage.manifests import (
+    BatchManifest,
+    JobCounts,
+    OutputsManifest,
+    PartSummary,
+    summary_metadata,
+)
 from bedrock_batch_assets.storage.resource import BatchStorage
 
 if TYPE_CHECKING:
@@ -31,6 +37,16 @@ class JoinedChunk:
 
     summary: PartSummary
     head: list[dict[str, Any]]
+
+
+def table_schema(batch: BatchManifest) -> "pa.Schema":
+    """The columns of a batch's result table: the input's, then those that the join adds."""
+    import pyarrow as pa
+
+    from bedrock_batch_assets.records.joining import result_schema
+
+    # An embedding model has no template.
+    return result_schema(pa.ipc.read_schema(pa.py_buffer(batch.schema)), is_text=batch.template is not None)
 
 
 def join_chunk(chunk: Chunk, outputs: OutputsManifest, key: str, *, head_rows: int) -> JoinedChunk:

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from bedrock_batch_assets.client.models import GRANTED, UNKNOWN, list_models
 from bedrock_batch_assets.client.webserver import Webserver
 from bedrock_batch_assets.cost.prices import PRICES_VARIABLE, Prices
-from bedrock_batch_assets.errors import BatchError
+from bedrock_batch_assets.errors import BatchError, ConfigurationError
 from bedrock_batch_assets.jobs.resource import EVENT_QUEUE_VARIABLE, BedrockBatchJobs
 from bedrock_batch_assets.storage.resource import BatchStorage
 
@@ -38,9 +38,16 @@ class Finding:
         return {"topic": self.topic, "state": self.state, "text": self.text}
 
 
+class _UnknownError(Exception):
+    """What cannot be found out, and is not needed to run batches."""
+
+
 @dataclass(frozen=True)
 class Examination:
-    """The platform that is examined, as the environment describes it."""
+    """The platform that is examined, as the environment describes it.
+
+    Each topic's method returns what is fine, and raises a BatchError for a problem, as the rest of the platform does.
+    """
 
     webserver: Webserver
     storage: BatchStorage
@@ -50,7 +57,7 @@ class Examination:
 
     def findings(self) -> Iterator[Finding]:
         """The findings, in the order in which problems are best solved. No error leaves this."""
-        topics: Mapping[str, Callable[[], Finding | str]] = {
+        topics: Mapping[str, Callable[[], str]] = {
             "region": lambda: self.jobs.region,
             "identity": self._identity,
             "bucket": self._bucket,
@@ -68,16 +75,12 @@ class Examination:
     def _identity(self) -> str:
         return str(self.jobs.client("sts").get_caller_identity()["Arn"])
 
-    def _bucket(self) -> Finding | str:
-        self.storage.objects.check_bucket()
-        answer = self.storage.client("s3").head_bucket(Bucket=self.storage.bucket)
-        region = answer.get("BucketRegion", self.jobs.region)
+    def _bucket(self) -> str:
+        region = self.storage.objects.check_bucket() or self.jobs.region
         if region != self.jobs.region:
-            return Finding(
-                "bucket",
-                "problem",
+            raise ConfigurationError(
                 f"{self.storage.bucket} is in {region}, and jobs run in {self.jobs.region}: set AWS_REGION, or use "
-                "another bucket, since Bedrock takes only buckets of its own Region.",
+                "another bucket, since Bedrock takes only buckets of its own Region."
             )
         return f"{self.storage.bucket}, in {region}"
 
@@ -86,43 +89,37 @@ class Examination:
         default = answer["ServerSideEncryptionConfiguration"]["Rules"][0]["ApplyServerSideEncryptionByDefault"]
         return f"{default['SSEAlgorithm']} {default.get('KMSMasterKeyID', '')}".strip()
 
-    def _role(self) -> Finding | str:
+    def _role(self) -> str:
         arn = self.jobs.require_role()
         role = self.jobs.client("iam").get_role(RoleName=arn.rpartition("/")[2])["Role"]
         if not _trusts_bedrock(role["AssumeRolePolicyDocument"]):
-            return Finding(
-                "role",
-                "problem",
-                f"{arn} does not trust bedrock.amazonaws.com: add it to the role's trust policy, with sts:AssumeRole.",
+            raise ConfigurationError(
+                f"{arn} does not trust bedrock.amazonaws.com: add it to the role's trust policy, with sts:AssumeRole."
             )
         return f"{arn}, which Bedrock may assume"
 
-    def _models(self) -> Finding | str:
+    def _models(self) -> str:
         offers = list_models(self.jobs, self.processors)
         granted = sum(offer.access == GRANTED for offer in offers)
         if all(offer.access == UNKNOWN for offer in offers):
-            return Finding("models", "unknown", f"{len(offers)} models; which of them can be used is not known")
+            raise _UnknownError(f"{len(offers)} models; which of them can be used is not known")
         if not granted:
-            return Finding(
-                "models",
-                "problem",
-                f"None of {len(offers)} models can be used: ask for access in the Bedrock console (Model access).",
+            raise ConfigurationError(
+                f"None of {len(offers)} models can be used: ask for access in the Bedrock console (Model access)."
             )
         return f"{granted} of {len(offers)} can be used: see bedrock-batch models"
 
-    def _quota(self) -> Finding | str:
+    def _quota(self) -> str:
         pages = self.jobs.client("service-quotas").get_paginator("list_service_quotas").paginate(ServiceCode="bedrock")
         quotas = [item for page in pages for item in page["Quotas"] if _JOBS_QUOTA in item["QuotaName"].lower()]
         if not quotas:
-            return Finding("quota", "unknown", "Service Quotas names no quota of batch jobs in flight here")
+            raise _UnknownError("Service Quotas names no quota of batch jobs in flight here")
         least = min(quotas, key=lambda item: float(item["Value"]))
         limit = self.webserver.jobs_in_flight_limit()
         if limit is not None and limit > least["Value"]:
-            return Finding(
-                "quota",
-                "problem",
+            raise ConfigurationError(
                 f"dagster.yaml lets {limit} jobs of a model be in flight, and the account {least['Value']:g} "
-                f"({least['QuotaName']}): lower the limit of bedrock/model, or ask for more.",
+                f"({least['QuotaName']}): lower the limit of bedrock/model, or ask for more."
             )
         return f"{least['Value']:g} jobs of a model in flight at least; dagster.yaml allows {limit or 'any number'}"
 
@@ -134,34 +131,32 @@ class Examination:
         answer = self.jobs.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=[name])
         return f"{url}, with {answer['Attributes'][name]} events to read"
 
-    def _prices(self) -> Finding | str:
-        from datetime import date
-
+    def _prices(self) -> str:
         table = self.prices.table()
         if table is None:
-            text = f"none, so costs are not known and max_cost_usd is refused: set {PRICES_VARIABLE}"
-            return Finding("prices", "unknown", text)
-        days = (date.today() - table.as_of).days
-        if days > _OLD_PRICES_DAYS:
-            return Finding("prices", "problem", f"{table.describe()}: compare them with AWS's price list.")
+            raise _UnknownError(f"none, so costs are not known and max_cost_usd is refused: set {PRICES_VARIABLE}")
+        if table.days_old() > _OLD_PRICES_DAYS:
+            raise ConfigurationError(f"{table.describe()}: compare them with AWS's price list.")
         return table.describe()
 
-    def _dagster(self) -> Finding | str:
+    def _dagster(self) -> str:
         location = self.webserver.code_location()
         problems = [f"The {name} daemon does not run: start it." for name in self.webserver.unhealthy_daemons()]
         problems += self.webserver.instance_problems()
         if problems:
-            return Finding("dagster", "problem", " ".join(problems))
+            raise ConfigurationError(" ".join(problems))
         return f"{self.webserver.url}, code location {location.name}"
 
 
-def _finding(topic: str, examine: Callable[[], Finding | str]) -> Finding:
+def _finding(topic: str, examine: Callable[[], str]) -> Finding:
     from botocore.exceptions import BotoCoreError, ClientError
 
     from bedrock_batch_assets.aws.error_kinds import is_denied
 
     try:
-        found = examine()
+        return Finding(topic, "ok", examine())
+    except _UnknownError as error:
+        return Finding(topic, "unknown", str(error))
     except BatchError as error:
         return Finding(topic, "problem", str(error))
     except ClientError as error:
@@ -170,7 +165,6 @@ def _finding(topic: str, examine: Callable[[], Finding | str]) -> Finding:
         return Finding(topic, "unknown", f"{why}: {error}")
     except BotoCoreError as error:
         return Finding(topic, "problem", f"AWS cannot be asked: {error}")
-    return found if isinstance(found, Finding) else Finding(topic, "ok", found)
 
 
 def _trusts_bedrock(document: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from bedrock_batch_assets.chunks.joined_chunk import table_schema
 from bedrock_batch_assets.client.environment import storage_from_environment
 from bedrock_batch_assets.extras import require_extra
 from bedrock_batch_assets.request import OutputFormat
@@ -68,10 +69,7 @@ def _csv_format(storage: BatchStorage, batch: str) -> "pyarrow.dataset.CsvFileFo
     import pyarrow.csv
     import pyarrow.dataset
 
-    from bedrock_batch_assets.records.joining import result_schema
-
-    manifest = storage.batch_manifest(batch)
-    schema = result_schema(pa.ipc.read_schema(pa.py_buffer(manifest.schema)), is_text=manifest.template is not None)
+    schema = table_schema(storage.batch_manifest(batch))
     types = {field.name: field.type if field.name in _NUMBERS else pa.string() for field in schema}
     return pyarrow.dataset.CsvFileFormat(
         parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),

@@ -7,6 +7,7 @@ from bedrock_batch_assets.client.batch_status import BatchStatus, ChunkState, Ta
 from bedrock_batch_assets.client.doctor import Finding
 from bedrock_batch_assets.client.models import GRANTED, NOT_GRANTED, ModelOffer
 from bedrock_batch_assets.client.progress import in_words
+from bedrock_batch_assets.cost.prices import usd
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -66,7 +67,7 @@ def status_details(status: BatchStatus) -> "Table":
         table.add_row("tokens", f"{status.input_tokens or 0:,} in, {status.output_tokens or 0:,} out")
         table.add_row("cost", cost_in_words(status) or "not known: see BEDROCK_BATCH_PRICES in the README")
     for reason in status.reasons[:SHOWN_REASONS]:
-        table.add_row(reason.status, f"{reason.rows:,} rows, the first is row {reason.first_row + 1:,}: {reason.text}")
+        table.add_row(reason.status, reason.describe())
     if status.failed_chunks:
         more = len(status.failed_chunks) - SHOWN_CHUNKS
         named = ", ".join(status.failed_chunks[:SHOWN_CHUNKS]) + (f" and {more} more" if more > 0 else "")
@@ -78,9 +79,7 @@ def status_details(status: BatchStatus) -> "Table":
 
 def cost_in_words(status: BatchStatus) -> str:
     """What the batch's answers have cost, in USD; empty if that is not known."""
-    if status.cost_usd is None:
-        return ""
-    return f"{status.cost_usd:,.2f} USD" if status.cost_usd >= 1 else f"{status.cost_usd:.6f} USD"
+    return "" if status.cost_usd is None else usd(status.cost_usd)
 
 
 def models_table(offers: Sequence[ModelOffer]) -> "Table":

@@ -25,6 +25,11 @@ class UnknownPriceError(BatchError):
     """What the tokens cost is not known: there is no table, or the model is not in it. The message says which."""
 
 
+def usd(amount: float) -> str:
+    """An amount as text: `12.34 USD`. Less than one has six decimals: a small batch costs a fraction of a cent."""
+    return f"{amount:,.2f} USD" if amount >= 1 else f"{amount:.6f} USD"
+
+
 class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """USD per 1,000,000 tokens. Embedding models have no output tokens."""
 
@@ -100,8 +105,11 @@ class PriceTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
     def describe(self, today: date | None = None) -> str:
         """Where the prices are from, and how old they are: `as of 2026-11-22 (3 days old), AWS pricing page`."""
-        days = ((today or date.today()) - self.as_of).days
-        return f"as of {self.as_of.isoformat()} ({days} days old), {self.source}"
+        return f"as of {self.as_of.isoformat()} ({self.days_old(today)} days old), {self.source}"
+
+    def days_old(self, today: date | None = None) -> int:
+        """The age of the prices in days."""
+        return ((today or date.today()) - self.as_of).days
 
 
 class Prices(dg.ConfigurableResource):  # type: ignore[type-arg]

@@ -7,6 +7,7 @@ together; errors, and further lines for a record, one by one.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from types import TracebackType
@@ -336,11 +337,20 @@ class OutputJoin:
             self._lengths[slot] = self._stop_reasons[slot] = 0
             self._input_tokens[slot] = self._output_tokens[slot] = UNKNOWN
             errors[slot - start] = encoded(reason)
-        for index in np.flatnonzero(self._status[start:stop] != _OK).tolist():
-            slot = start + index
-            status = _STATUSES[self._status[slot]]
-            self._reason_counts.add(Reason(status, errors[index].decode(), 1, self._first_row + slot))
+        self._count_reasons(start, stop, errors)
         return errors
+
+    def _count_reasons(self, start: int, stop: int, errors: list[bytes]) -> None:
+        """Count why rows have no whole answer. Rows of the very same reason are added up before its text is read."""
+        status = self._status[start:stop]
+        places = np.flatnonzero(status != _OK)
+        found = list(zip(status[places].tolist(), (errors[place] for place in places.tolist()), strict=True))
+        rows = Counter(found)
+        # Counted from the last to the first: the first place of a reason stays.
+        first = dict(zip(reversed(found), reversed(places.tolist()), strict=True))
+        for (code, error), count in rows.items():
+            row = self._first_row + start + first[code, error]
+            self._reason_counts.add(Reason(_STATUSES[code], error.decode(), count, row))
 
     def _truncation(self, code: int) -> bytes:
         reason = self._reasons[code]

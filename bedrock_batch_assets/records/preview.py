@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bedrock_batch_assets.records.exact_values import exact_values
+from bedrock_batch_assets.records.reasons import shortened
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -17,8 +18,7 @@ _ANSWER_COLUMN = "response"
 
 def cut_short(name: str, text: str) -> str:
     """The text of a cell of this column: as long as a preview takes."""
-    most = _ANSWER_CHARACTERS if name == _ANSWER_COLUMN else _CELL_CHARACTERS
-    return text if len(text) <= most else text[: most - 1] + "…"
+    return shortened(text, _ANSWER_CHARACTERS if name == _ANSWER_COLUMN else _CELL_CHARACTERS)
 
 
 def preview_rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:

@@ -34,6 +34,15 @@ class Reason:
     rows: int
     first_row: int
 
+    def describe(self) -> str:
+        """One line: `4 rows, the first is row 18: 400: bad request`. Rows are counted from 1 here."""
+        return f"{self.rows:,} rows, the first is row {self.first_row + 1:,}: {self.text}"
+
+
+def shortened(text: str, most: int) -> str:
+    """The text, or its beginning with an ellipsis: at most so many characters."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
 
 class ReasonCounts:
     """Counts rows by status and reason."""
@@ -44,7 +53,7 @@ class ReasonCounts:
 
     def add(self, reason: Reason) -> None:
         """Count the rows of a reason."""
-        text = reason.text if len(reason.text) <= _LONGEST_TEXT else reason.text[: _LONGEST_TEXT - 1] + "…"
+        text = shortened(reason.text, _LONGEST_TEXT)
         key = reason.status, _OWN_PART.sub("#", text)
         if key not in self._reasons and len(self._reasons) >= _MOST_REASONS:
             text, key = _OTHER, (reason.status, _OTHER)

@@ -213,20 +213,23 @@ class ObjectStore:
         """Whether there is such an object."""
         return self.head(key) is not None
 
-    def check_bucket(self) -> None:
+    def check_bucket(self) -> str | None:
         """Ask for the bucket itself: a HEAD on an object says 404 for a missing bucket too.
+
+        Returns:
+            The bucket's Region; None if S3 does not say it.
 
         Raises:
             BucketNotFoundError: There is no such bucket.
         """
         try:
             with s3_errors_explained("s3:ListBucket", self.bucket):
-                self.client.head_bucket(Bucket=self.bucket)
+                return self.client.head_bucket(Bucket=self.bucket).get("BucketRegion")
         except ObjectNotFoundError as error:
             raise BucketNotFoundError(f"The bucket {self.bucket!r} does not exist: check its name.") from error
         except AccessDeniedError:
             # The bucket exists, and access to its objects may be allowed all the same.
-            return
+            return None
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Every object under a prefix, sorted by key (in UTF-8), a thousand a request."""
