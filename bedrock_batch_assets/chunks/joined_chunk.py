@@ -1,5 +1,6 @@
 """A chunk's part of the result table: its rows with their answers."""
 
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 # How much of the chunk's rows may be read ahead of their answers, besides the piece being read, which may be a
 # row group.
 _READ_AHEAD_BYTES = 8 << 20
+
+# As `jobs.record_sender` writes them.
+_FLEX_ANSWER = re.compile(rb'\{"recordId":"[^"]*","serviceTier":"flex",')
 
 Found = TypeVar("Found")
 
@@ -141,8 +145,12 @@ def _add_outputs(outputs: OutputsManifest, join: "OutputJoin", storage: BatchSto
 
     used: Counter[str] = Counter()
     for wave, output in enumerate(outputs.outputs):
+        names = storage.output_files(output.prefix)
+        if output.arn is None:
+            used.update(_add_on_demand(names, wave, join, storage))
+            continue
         seen = OutputCounts()
-        for name in storage.output_files(output.prefix):
+        for name in names:
             seen += join.add_outputs(storage.objects.blocks(name), wave)
         counts = storage.job_counts(output)
         if counts is None:
@@ -150,9 +158,22 @@ def _add_outputs(outputs: OutputsManifest, join: "OutputJoin", storage: BatchSto
         elif counts.processed_record_count is not None:
             used["job_lines"] += seen.lines
             used["job_records"] += counts.processed_record_count
-        kind = "on_demand" if output.arn is None else "batch"
         # A job that was cut short may leave no manifest. Then only the tokens of its answers are known.
         told = (counts.input_token_count, counts.output_token_count)
-        used[f"{kind}_input_tokens"] += seen.input_tokens if told[0] is None else told[0]
-        used[f"{kind}_output_tokens"] += seen.output_tokens if told[1] is None else told[1]
+        used["batch_input_tokens"] += seen.input_tokens if told[0] is None else told[0]
+        used["batch_output_tokens"] += seen.output_tokens if told[1] is None else told[1]
     return dict(used)
+
+
+def _add_on_demand(names: Iterable[str], wave: int, join: "OutputJoin", storage: BatchStorage) -> Counter[str]:
+    """Add the answers of an on-demand pass to the join, and count their tokens by what they cost."""
+    used: Counter[str] = Counter()
+    for name in names:
+        # Fewer records than a job needs, see `jobs.on_demand_pass`.
+        lines = storage.objects.get_bytes(name).splitlines(keepends=True)
+        in_flex = [line for line in lines if _FLEX_ANSWER.match(line)]
+        for kind, some in (("flex", in_flex), ("on_demand", [line for line in lines if not _FLEX_ANSWER.match(line)])):
+            seen = join.add_outputs([b"".join(some)], wave)
+            used[f"{kind}_input_tokens"] += seen.input_tokens
+            used[f"{kind}_output_tokens"] += seen.output_tokens
+    return used

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
-from bedrock_batch_assets.cost.prices import PriceQuote, Prices, UnknownPriceError
+from bedrock_batch_assets.cost.prices import Kind, PriceQuote, Prices, UnknownPriceError
 from bedrock_batch_assets.errors import BatchError, RequestError
 from bedrock_batch_assets.processors.base import BaseProcessor
 from bedrock_batch_assets.processors.registry import base_model_id
@@ -103,7 +103,8 @@ def forecast_cost(
         prices: The prices of the batch's model.
         minimum_records: Chunks with fewer records go on demand, at that price.
     """
-    kinds: tuple[Literal["batch", "on_demand"], ...] = ("batch", "on_demand")
+    # Whether a model has the cheaper flex tier shows when the first record is sent, so a bound does without it.
+    kinds: tuple[Kind, ...] = ("batch", "on_demand")
     records = dict.fromkeys(kinds, 0)
     sizes = dict.fromkeys(kinds, 0)
     for chunk in chunks:
@@ -140,8 +141,10 @@ def _max_output_tokens(processor: BaseProcessor) -> int | None:
 
 def used_tokens(total: PartSummary) -> dict[str, int]:
     """The tokens that were used, by kind of price, as metadata."""
-    names = ("batch_input_tokens", "batch_output_tokens", "on_demand_input_tokens", "on_demand_output_tokens")
-    return {name: getattr(total, name) for name in names}
+    kinds: tuple[Kind, ...] = ("batch", "on_demand", "flex")
+    names = [f"{kind}_{side}_tokens" for kind in kinds for side in ("input", "output")]
+    # The flex tier is shown if it was used: not every model has it.
+    return {name: getattr(total, name) for name in names if getattr(total, name) or not name.startswith("flex")}
 
 
 def cost_metadata(total: PartSummary, model_id: str, prices: Prices) -> dict[str, Any]:
@@ -149,9 +152,10 @@ def cost_metadata(total: PartSummary, model_id: str, prices: Prices) -> dict[str
 
     A price that is not known is no error here: the table is there, whatever its cost.
     """
-    used: dict[Literal["batch", "on_demand"], tuple[int, int]] = {
+    used: dict[Kind, tuple[int, int]] = {
         "batch": (total.batch_input_tokens, total.batch_output_tokens),
         "on_demand": (total.on_demand_input_tokens, total.on_demand_output_tokens),
+        "flex": (total.flex_input_tokens, total.flex_output_tokens),
     }
     metadata: dict[str, Any] = {}
     cost = 0.0

@@ -41,11 +41,15 @@ class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return (input_tokens * self.input + output_tokens * self.output) / _TOKENS_PER_PRICE
 
 
+Kind = Literal["batch", "on_demand", "flex"]
+
+
 class ModelPrices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What one model costs in batch jobs and on demand; None if the table does not say."""
+    """What one model costs in batch jobs, on demand, and on demand in the flex tier; None if the table does not say."""
 
     batch: Price | None = None
     on_demand: Price | None = None
+    flex: Price | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +68,10 @@ class PriceQuote:
     about: str = ""
     unknown: str = ""
 
-    def price(self, kind: Literal["batch", "on_demand"]) -> Price:
-        """One of the model's prices.
+    def price(self, kind: Kind) -> Price:
+        """One of the model's prices. A flex price that the table does not have is that of a batch.
+
+        The flex tier has the price of a batch for each model that has both (LiteLLM's price table, November 2026).
 
         Raises:
             UnknownPriceError: The table does not have it.
@@ -73,6 +79,8 @@ class PriceQuote:
         if self.unknown:
             raise UnknownPriceError(self.unknown)
         price: Price | None = getattr(self.prices, kind)
+        if price is None and kind == "flex":
+            price = self.prices.batch
         if price is None:
             raise UnknownPriceError(f"the price table has no {kind} price for {self.model_id}")
         return price
@@ -101,7 +109,7 @@ class PriceTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         if found is None or found.batch is not None or found.on_demand is None or share is None:
             return found
         batch = Price(found.on_demand.input * share, found.on_demand.output * share)
-        return ModelPrices(batch=batch, on_demand=found.on_demand)
+        return ModelPrices(batch=batch, on_demand=found.on_demand, flex=found.flex)
 
     def describe(self, today: date | None = None) -> str:
         """Where the prices are from, and how old they are: `as of 2026-11-22 (3 days old), AWS pricing page`."""

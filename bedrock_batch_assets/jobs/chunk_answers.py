@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 from bedrock_batch_assets.errors import BatchError
 from bedrock_batch_assets.jobs.clock import Clock
 from bedrock_batch_assets.jobs.naming import JobName
-from bedrock_batch_assets.jobs.on_demand import OnDemand, OnDemandPass
+from bedrock_batch_assets.jobs.on_demand import OnDemand
+from bedrock_batch_assets.jobs.on_demand_pass import OnDemandPass
 from bedrock_batch_assets.jobs.ownership import JobOrder, find_or_create
+from bedrock_batch_assets.jobs.record_sender import RecordSender
 from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
 from bedrock_batch_assets.jobs.state import JobState
 from bedrock_batch_assets.jobs.waves import Wave, find_waves, has_answers
@@ -176,17 +178,15 @@ class ChunkAnswers:
         layout = self.storage.layout
         self.log(
             f"{len(lines)} records are fewer than the {self.jobs.minimum_records} that a job needs: asking on demand, "
-            "at the on-demand price."
+            "at the price of the flex tier if the model has it, else at the on-demand price."
         )
         tenth = max(1, len(lines) // 10)
         OnDemandPass(
-            service=self.on_demand,
-            objects=self.storage.objects,
-            model_id=self.model_id,
-            invocation_type=self.processor.model_invocation_type,
+            RecordSender(self.on_demand, self.model_id, self.processor.model_invocation_type, self.clock),
+            self.on_demand.concurrency,
+            self.storage.objects,
             folder=layout.on_demand_claims(name.chunk, name.digest, number),
             output_key=layout.on_demand_outputs(name.chunk, name.digest, number),
-            clock=self.clock,
         ).run(lines, lambda done, total: self.log(f"{done} of {total} records answered") if done % tenth == 0 else None)
 
     def _unanswered(self, outputs: Sequence[JobOutput]) -> list[bytes]:

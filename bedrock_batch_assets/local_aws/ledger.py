@@ -12,7 +12,10 @@ Mode = Literal["batch", "on-demand"]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One billed record. `digest` is the SHA-256 of its `modelInput` as JSON with sorted keys, in hex."""
+    """One billed record. `digest` is the SHA-256 of its `modelInput` as JSON with sorted keys, in hex.
+
+    `tier` is the service tier of an on-demand record.
+    """
 
     digest: str
     mode: Mode
@@ -22,6 +25,7 @@ class Entry:
     record_id: str | None = None
     job_arn: str | None = None
     job_name: str | None = None
+    tier: str = "default"
 
 
 class Ledger:
@@ -56,6 +60,7 @@ class Ledger:
                 "digest": entry.digest,
                 "modelId": entry.model_id,
                 "mode": entry.mode,
+                "serviceTier": entry.tier,
                 "inputTokens": entry.input_tokens,
                 "outputTokens": entry.output_tokens,
             }
@@ -71,6 +76,7 @@ class Ledger:
             "records": len(entries),
             "batchRecords": sum(entry.mode == "batch" for entry in entries),
             "onDemandRecords": sum(entry.mode == "on-demand" for entry in entries),
+            "flexRecords": sum(entry.tier == "flex" for entry in entries),
             "inputTokens": sum(entry.input_tokens for entry in entries),
             "outputTokens": sum(entry.output_tokens for entry in entries),
             "distinctDigests": len(digests),

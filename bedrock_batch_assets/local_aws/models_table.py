@@ -29,6 +29,7 @@ PROFILE_REGIONS: dict[str, str] = {
     "global": "",
 }
 DEFAULT_MAX_OUTPUT_TOKENS = 8192
+_WITH_FLEX_TIER = frozenset({"Amazon", "Qwen", "DeepSeek", "OpenAI", "Mistral AI", "Google"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,11 @@ class Model:
     def is_embedding(self) -> bool:
         """Whether it answers with a vector."""
         return self.family in {"titan-text", "titan-image", "nova-embed"} or ".embed" in self.id
+
+    @property
+    def has_flex_tier(self) -> bool:
+        """Whether it answers in the flex tier: those that the price table of LiteLLM has a flex price for."""
+        return self.provider in _WITH_FLEX_TIER and not self.is_embedding
 
     def arn(self, region: str) -> str:
         """The foundation model's ARN in a Region."""

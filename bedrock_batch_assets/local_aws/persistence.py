@@ -15,7 +15,7 @@ from bedrock_batch_assets.local_aws.service import Service
 
 FILE_NAME = "local_aws.pickle"
 # To be raised when the classes in the file change.
-_VERSION = 2
+_VERSION = 3
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 import base64
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -18,6 +19,8 @@ from bedrock_batch_assets.local_aws.model_ids import INVALID_ARN, resolve
 from bedrock_batch_assets.local_aws.models_table import Model
 from bedrock_batch_assets.local_aws.settings import Settings
 
+_TIER_HEADER = "X-Amzn-Bedrock-Service-Tier"
+
 
 class RuntimeApi:
     """Answers with the same fake models as batch inference, and bills each call as on-demand."""
@@ -32,9 +35,10 @@ class RuntimeApi:
         Raises:
             ServiceError: ValidationException: the model or the body is refused.
         """
-        model, answer = self._answer(request, model_id, "InvokeModel")
+        model, answer, tier = self._answer(request, model_id, "InvokeModel")
         if not stream:
-            return _whole(answer)
+            told = [(_TIER_HEADER, tier)] if tier != "default" else []
+            return _whole(answer, told)
         if model.is_embedding:
             raise ServiceError("ValidationException", "The model is unsupported for streaming")
         events = streamed_answers.invoke_events(model.family, answer.output, answer.input_tokens, answer.output_tokens)
@@ -46,8 +50,12 @@ class RuntimeApi:
         Raises:
             ServiceError: ValidationException: the model or the body is refused.
         """
-        _, answer = self._answer(request, model_id, "Converse")
-        return _streamed(streamed_answers.converse_events(answer.output)) if stream else _whole(answer)
+        _, answer, tier = self._answer(request, model_id, "Converse")
+        if stream:
+            return _streamed(streamed_answers.converse_events(answer.output))
+        if tier != "default":
+            answer = replace(answer, output={**answer.output, "serviceTier": {"type": tier}})
+        return _whole(answer)
 
     def count_tokens(self, request: Request, model_id: str) -> Answer:
         """CountTokens, which nobody is billed for.
@@ -82,10 +90,16 @@ class RuntimeApi:
 
     def _answer(
         self, request: Request, model_id: str, invocation_type: families.InvocationType
-    ) -> tuple[Model, ModelAnswer]:
+    ) -> tuple[Model, ModelAnswer, str]:
         parameters.check("bedrock-runtime", "CountTokens", {"modelId": model_id, "input": {}})
         model = self._model(model_id, request.region)
         body = request.json()
+        tier = request.headers.get(_TIER_HEADER.lower(), "default")
+        if invocation_type == "Converse" and isinstance(body, dict) and "serviceTier" in body:
+            # No part of the record: a batch has no tiers.
+            tier = body.pop("serviceTier")["type"]
+        if tier == "flex" and not model.has_flex_tier:
+            raise ServiceError("ValidationException", f"The service tier flex is not supported for {model.id}.")
         digest = hashlib.sha256(canonical(body))
         seed = int.from_bytes(digest.digest()[:8], "big")
         answer = _asked(Call(model, body, seed, batch=False), invocation_type)
@@ -97,10 +111,11 @@ class RuntimeApi:
                     model_id=model.id,
                     input_tokens=answer.input_tokens,
                     output_tokens=answer.output_tokens,
+                    tier=tier,
                 )
             ]
         )
-        return model, answer
+        return model, answer, tier
 
 
 def _asked(call: Call, invocation_type: families.InvocationType) -> ModelAnswer:
@@ -118,11 +133,12 @@ def _decoded(body: str) -> Any:
         raise ServiceError("ValidationException", "The provided request is not valid.") from error
 
 
-def _whole(answer: ModelAnswer) -> Answer:
+def _whole(answer: ModelAnswer, more: Iterable[tuple[str, str]] = ()) -> Answer:
     headers = [
         ("X-Amzn-Bedrock-Input-Token-Count", str(answer.input_tokens)),
         ("X-Amzn-Bedrock-Output-Token-Count", str(answer.output_tokens)),
         ("X-Amzn-Bedrock-Invocation-Latency", "1"),
+        *more,
     ]
     return json_answer(answer.output, headers=headers)
 

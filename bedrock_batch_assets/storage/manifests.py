@@ -86,10 +86,11 @@ class PartSummary(msgspec.Struct, frozen=True, kw_only=True):
     """The row account of one part of the result table. Counts are rows, but for lines and tokens.
 
     `input_tokens` and `output_tokens` are sums of the columns. The tokens that were used, by what they cost, are those
-    of `batch_…` (as the jobs' manifests count them) and `on_demand_…`: answers that a later wave replaced were paid
-    for too. `job_lines` are the output lines of jobs that have a manifest, `job_records` what these say was processed.
-    `size_bytes` is the size of the part's file, and `footer` a digest of its footer if it is Parquet: 0 and None for
-    a part of a version that did not note them. `reasons` are the most frequent reasons of rows without a whole answer.
+    of `batch_…` (as the jobs' manifests count them), `on_demand_…`, and `flex_…` (on demand, in the flex tier): answers
+    that a later wave replaced were paid for too. `job_lines` are the output lines of jobs that have a manifest, and
+    `job_records` what these say was processed. `size_bytes` is the size of the part's file, and `footer` a digest of
+    its footer if it is Parquet: 0 and None for a part of a version that did not note them. `reasons` are the most
+    frequent reasons of rows without a whole answer.
     """
 
     version: str
@@ -108,6 +109,8 @@ class PartSummary(msgspec.Struct, frozen=True, kw_only=True):
     batch_output_tokens: int = 0
     on_demand_input_tokens: int = 0
     on_demand_output_tokens: int = 0
+    flex_input_tokens: int = 0
+    flex_output_tokens: int = 0
     job_lines: int = 0
     job_records: int = 0
     size_bytes: int = 0

@@ -9,7 +9,9 @@ import pytest
 
 from bedrock_batch_assets.errors import ConfigurationError, LapsedCredentialsError, UnreachableServiceError
 from bedrock_batch_assets.jobs.clock import Clock
-from bedrock_batch_assets.jobs.on_demand import OnDemand, OnDemandPass, Pace
+from bedrock_batch_assets.jobs.on_demand import OnDemand
+from bedrock_batch_assets.jobs.on_demand_pass import OnDemandPass
+from bedrock_batch_assets.jobs.record_sender import Pace, RecordSender
 from bedrock_batch_assets.storage.objects import ObjectStore
 from bedrock_batch_assets_tests.local_aws_fixture import LocalAws
 from bedrock_batch_assets_tests.resources_on_local_aws import HAIKU
@@ -33,9 +35,10 @@ def objects(local_aws: LocalAws) -> ObjectStore:
 
 
 def new_pass(objects: ObjectStore, service: OnDemand | None = None) -> OnDemandPass:
-    service = service or OnDemand(requests_per_second=500, tries=4)
+    service = service or OnDemand(requests_per_second=500, tries=4, flex=False)
     clock = Clock(sleep=lambda _: None, random=lambda: 0.5)
-    return OnDemandPass(service, objects, HAIKU, "InvokeModel", FOLDER, OUTPUT, clock)
+    sender = RecordSender(service, HAIKU, "InvokeModel", clock)
+    return OnDemandPass(sender, service.concurrency, objects, FOLDER, OUTPUT)
 
 
 def run(objects: ObjectStore, records: list[bytes]) -> dict[str, dict[str, Any]]:
@@ -108,12 +111,12 @@ class Interrupting(OnDemand):
 
     concurrency: int = 1
 
-    def invoke(self, model_id: str, invocation_type: Any, body: dict[str, Any]) -> Any:
+    def invoke(self, model_id: str, invocation_type: Any, body: dict[str, Any], *, tier: str | None = None) -> Any:
         content = body["messages"][0]["content"]
         if content.endswith("number 0."):
             store = ObjectStore(self.client("s3"), "data")
             run(store, [record(index) for index in range(6)])
-        return super().invoke(model_id, invocation_type, body)
+        return super().invoke(model_id, invocation_type, body, tier=tier)
 
 
 def test_a_pass_that_another_one_overtakes_pays_for_nothing_again(local_aws: LocalAws, objects: ObjectStore) -> None:
@@ -161,10 +164,10 @@ class Claiming(OnDemand):
 
     concurrency: int = 1
 
-    def invoke(self, model_id: str, invocation_type: Any, body: dict[str, Any]) -> Any:
+    def invoke(self, model_id: str, invocation_type: Any, body: dict[str, Any], *, tier: str | None = None) -> Any:
         if body["messages"][0]["content"].endswith("number 0."):
             ObjectStore(self.client("s3"), "data").put_bytes(f"{FOLDER}claims/r0000000002", b"another")
-        return super().invoke(model_id, invocation_type, body)
+        return super().invoke(model_id, invocation_type, body, tier=tier)
 
 
 def test_a_record_that_another_process_has_just_claimed_is_not_sent(local_aws: LocalAws, objects: ObjectStore) -> None:
@@ -193,9 +196,8 @@ def test_a_denied_permission_is_one_call_and_costs_no_record_its_answer(
         stopped.wait(20)
 
     records = [record(index) for index in range(20)]
-    denied = OnDemandPass(
-        OnDemand(requests_per_second=1), objects, HAIKU, "InvokeModel", FOLDER, OUTPUT, Clock(sleep=sleep)
-    )
+    sender = RecordSender(OnDemand(requests_per_second=1, flex=False), HAIKU, "InvokeModel", Clock(sleep=sleep))
+    denied = OnDemandPass(sender, 8, objects, FOLDER, OUTPUT)
     with pytest.raises(ConfigurationError, match=f"bedrock:InvokeModel.*{HAIKU}"):
         denied.run(records, lambda *_: None)
     assert local_aws.calls()["InvokeModel"] == 1
@@ -254,3 +256,58 @@ def test_requests_are_spaced_over_all_threads() -> None:
     for _ in range(5):
         pace.wait()
     assert sleeps == pytest.approx([0.1, 0.2, 0.3, 0.4])
+
+
+NOVA = "amazon.nova-lite-v1:0"
+
+
+def converse_record(index: int, **changes: Any) -> bytes:
+    body = {"messages": [{"role": "user", "content": [{"text": f"Number {index}?"}]}]}
+    return json.dumps({"recordId": f"r{index:010d}", "modelInput": body | changes}).encode() + b"\n"
+
+
+def run_nova(objects: ObjectStore, records: list[bytes], **settings: Any) -> dict[str, dict[str, Any]]:
+    service = OnDemand(requests_per_second=500, **{"tries": 4, **settings})
+    sender = RecordSender(service, NOVA, "Converse", Clock(sleep=lambda _: None, random=lambda: 0.5))
+    OnDemandPass(sender, 1, objects, FOLDER, OUTPUT).run(records, lambda *_: None)
+    return written(objects)
+
+
+def test_records_are_answered_in_the_flex_tier_if_the_model_has_it(local_aws: LocalAws, objects: ObjectStore) -> None:
+    """Every answer was made in the tier that costs what a batch does, and its line says so, behind the id."""
+    answers = run_nova(objects, [converse_record(index) for index in range(4)])
+    assert [list(answer)[:2] for answer in answers.values()] == [["recordId", "serviceTier"]] * 4
+    assert local_aws.ledger_summary()["flexRecords"] == 4
+    assert "serviceTier" not in next(iter(answers.values()))["modelOutput"]
+
+
+def test_a_model_without_a_flex_tier_is_asked_in_its_own(local_aws: LocalAws, objects: ObjectStore) -> None:
+    """Claude has none: one refused call, which costs nothing; then each record is sent once, in the default tier."""
+    service = OnDemand(requests_per_second=500, tries=4)
+    sender = RecordSender(service, HAIKU, "InvokeModel", Clock(sleep=lambda _: None, random=lambda: 0.5))
+    OnDemandPass(sender, 1, objects, FOLDER, OUTPUT).run([record(index) for index in range(4)], lambda *_: None)
+    assert all("modelOutput" in answer and "serviceTier" not in answer for answer in written(objects).values())
+    assert (local_aws.ledger_summary()["records"], local_aws.ledger_summary()["flexRecords"]) == (4, 0)
+    assert local_aws.calls()["InvokeModel"] == 5
+
+
+def test_a_refused_record_does_not_cost_the_others_the_flex_tier(local_aws: LocalAws, objects: ObjectStore) -> None:
+    """A record that is refused in any tier says nothing about the model: the next ones are sent in flex, too."""
+    wrong = converse_record(0, inferenceConfig={"maxTokens": 10_000_000})
+    answers = run_nova(objects, [wrong, *(converse_record(index) for index in range(1, 4))])
+    assert "error" in answers["r0000000000"]
+    assert local_aws.ledger_summary()["flexRecords"] == 3
+
+
+def test_a_flex_tier_without_capacity_is_left_after_some_tries(local_aws: LocalAws, objects: ObjectStore) -> None:
+    """The first half of the tries is throttled: the record is answered in the default tier."""
+    local_aws.put_settings({"api_faults": [{"operation": "Converse", "code": "ThrottlingException", "count": 2}]})
+    answers = run_nova(objects, [converse_record(0)])
+    assert "modelOutput" in answers["r0000000000"]
+    assert (local_aws.ledger_summary()["records"], local_aws.ledger_summary()["flexRecords"]) == (1, 0)
+
+
+def test_flex_can_be_turned_off(local_aws: LocalAws, objects: ObjectStore) -> None:
+    """With `flex: false` nothing is asked for in that tier."""
+    run_nova(objects, [converse_record(0)], flex=False)
+    assert (local_aws.ledger_summary()["records"], local_aws.ledger_summary()["flexRecords"]) == (1, 0)
