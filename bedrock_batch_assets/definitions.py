@@ -5,6 +5,7 @@ import dagster as dg
 from bedrock_batch_assets.assets.batch_job_outputs import batch_job_outputs
 from bedrock_batch_assets.assets.input_dataset import input_dataset
 from bedrock_batch_assets.assets.jsonl_chunks import jsonl_chunks
+from bedrock_batch_assets.assets.pilot import pilot
 from bedrock_batch_assets.assets.result_parts import result_parts
 from bedrock_batch_assets.assets.result_table import result_table
 from bedrock_batch_assets.processors.registry import Processors
@@ -24,7 +25,7 @@ def platform(processors: Processors | None = None) -> dg.Definitions:
     start_forked_workers()
     warn_code_server()
     return dg.Definitions(
-        assets=[input_dataset, jsonl_chunks, batch_job_outputs, result_parts, result_table],
+        assets=[pilot, input_dataset, jsonl_chunks, batch_job_outputs, result_parts, result_table],
         sensors=[batch_progress_sensor, job_status_sensor],
         resources=fixed(default_resources(processors)),
         # A run mostly waits, so one process is enough for it.

@@ -14,6 +14,7 @@ from bedrock_batch_assets.errors import RequestError
 DEFAULT_MAX_RECORDS_PER_JOB = 1_000
 # "Records per batch inference job", default quota per model and region (AWS General Reference, Bedrock quotas).
 MAX_RECORDS_PER_JOB_QUOTA = 100_000
+MAX_PILOT_ROWS = 500
 # What people write for a tab that they cannot type.
 TAB_NAMES = ("\\t", "tab")
 # Codecs that Python counts among its text encodings, and that no file is written in.
@@ -209,6 +210,33 @@ class BatchRequest(dg.Config):
         """Rows to read at most, by the bounds on records and jobs; None for all."""
         bounds = [self.records_total, self.max_num_jobs and self.max_num_jobs * self.records_per_job]
         return min((rows for rows in bounds if rows), default=None)
+
+
+class PilotSample(Enum):
+    """Which rows a pilot takes."""
+
+    random = "random"
+    first = "first"
+
+
+class PilotRequest(BatchRequest):
+    """The request of a batch, and how many of its rows to try."""
+
+    rows: int = Field(default=20, description="Rows to try, 1 to 500. They are asked on demand.")
+    sample: PilotSample = Field(
+        default=PilotSample.random, description="random rows of the whole table, or its first ones."
+    )
+    seed: int = Field(default=0, description="Another number takes other random rows.")
+
+    def check(self) -> None:
+        """See `BatchRequest.check`.
+
+        Raises:
+            RequestError: See there; or `rows` is out of range.
+        """
+        super().check()
+        if not 1 <= self.rows <= MAX_PILOT_ROWS:
+            raise RequestError(f"rows is {self.rows}: a pilot takes 1 to {MAX_PILOT_ROWS} rows.")
 
 
 def _check_encoding(name: str) -> None:

@@ -269,7 +269,7 @@ class InProcessDagster:
             **changes,
         }
         self.web.add_batch(batch)
-        return self.web.launch_input(batch, request)
+        return self.web.launch("input_dataset", batch, request)
 
     def read_input(self, batch: str, rows: int, **changes: Any) -> str:
         """The same, with the run at its end."""

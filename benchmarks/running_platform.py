@@ -51,7 +51,7 @@ class RunningPlatform:
         }
         self.web.code_location()
         self.web.add_batch(batch)
-        return self.web.launch_input(batch, run_config(checked_request(fields)[1]))
+        return self.web.launch("input_dataset", batch, run_config(checked_request(fields)[1]))
 
     def client(self, service: str) -> Any:
         """A boto3 client of local AWS."""

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -10,6 +10,7 @@ from bedrock_batch_assets.client.webserver import Backfill, Materialization, Run
 from bedrock_batch_assets.jobs.state import JobState
 from bedrock_batch_assets.partitions import chunk_key
 from bedrock_batch_assets.records.reasons import Reason
+from bedrock_batch_assets.runs.identity import PILOT
 from bedrock_batch_assets.storage.manifests import BatchManifest, TableManifest
 from bedrock_batch_assets.tags import BATCH_TAG, JOB_ARN_TAG, VERSION_TAG
 
@@ -117,7 +118,8 @@ class BatchStatus:
 
 
 def batch_status(facts: BatchFacts) -> BatchStatus:
-    """Judge the facts about a batch."""
+    """Judge the facts about a batch. Its pilots are no part of it."""
+    facts = replace(facts, runs=[run for run in facts.runs if run.assets != {PILOT}])
     manifest = facts.manifest
     table, records, tokens = _table(facts)
     if manifest is None:

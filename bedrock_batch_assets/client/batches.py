@@ -28,6 +28,7 @@ from bedrock_batch_assets.storage.resource import BatchStorage, NotMaterializedE
 from bedrock_batch_assets.tags import JOB_ARN_TAG
 
 if TYPE_CHECKING:
+    from bedrock_batch_assets.pilots.pilot import PilotReport
     from bedrock_batch_assets.request import BatchRequest
     from bedrock_batch_assets.storage.manifests import BatchManifest, TableManifest
 
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 # hours costs little.
 MIN_POLL_SECONDS = 2.0
 MAX_POLL_SECONDS = 15.0
+# A pilot takes seconds.
+_PILOT_POLL_SECONDS = 0.5
 # A webserver or a code server that is replaced, a database that fails over and credentials that are renewed are back by
 # then. A batch takes hours, so a wait of minutes costs nobody anything.
 UNREACHABLE_GRACE_SECONDS = 600.0
@@ -81,7 +84,46 @@ class Batches:
         """
         self.webserver.code_location()
         self.webserver.add_batch(batch)
-        return self.webserver.launch_input(batch, run_config(request))
+        return self.webserver.launch("input_dataset", batch, run_config(request))
+
+    def try_rows(self, batch: str, request: "BatchRequest", rows: int, seed: int | None) -> str:
+        """Start a pilot of a batch: `rows` rows of it, random ones of `seed` or the first ones. Returns the run's id.
+
+        Raises:
+            RequestError: Dagster finds that the request does not fit.
+            UnreachableError: Dagster does not answer.
+        """
+        self.webserver.code_location()
+        self.webserver.add_batch(batch)
+        chosen = {"sample": "first"} if seed is None else {"seed": seed}
+        return self.webserver.launch("pilot", batch, {**run_config(request), "rows": rows, **chosen})
+
+    def pilot(self, batch: str, run_id: str, on_wait: Callable[[str], None] = lambda _: None) -> "PilotReport":
+        """Wait for a pilot, and return what it showed.
+
+        Args:
+            batch: The batch.
+            run_id: The pilot's run.
+            on_wait: Told the status of the run after each look.
+
+        Raises:
+            BatchFailedError: The pilot failed, or another one followed it.
+            UnreachableError: Dagster does not answer.
+        """
+        from bedrock_batch_assets.pilots.pilot import find_report
+
+        while (run := self.webserver.run(run_id)).active or run.retried_as:
+            run_id = run.retried_as or run_id
+            on_wait(run.status)
+            self._sleep(_PILOT_POLL_SECONDS)
+        if run.status != "SUCCESS":
+            raise BatchFailedError(self.webserver.failure_of(run_id))
+        report = find_report(self.storage, batch)
+        if report is None or report.run_id != run_id:
+            raise BatchFailedError(
+                f"Another pilot of batch {batch} has followed: see {self.webserver.run_link(run_id)}"
+            )
+        return report
 
     def follow(self, batch: str, run_id: str) -> Iterator[BatchStatus]:
         """The batch's state, again and again, until the table of the input that run `run_id` reads is there.

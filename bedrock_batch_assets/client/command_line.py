@@ -145,6 +145,37 @@ def launch(ctx: click.Context, request_file: Any, wait: bool, as_json: bool) -> 
         console.print(f"bedrock-batch download {batch}  fetches the table.", highlight=False, soft_wrap=True)
 
 
+@cli.command("try", epilog=_EXIT_CODES, short_help="Try a batch on a few rows before paying for all.")
+@click.argument("request_file", metavar="REQUEST.json", type=click.File("rb"))
+@click.option("--rows", type=click.IntRange(1, 500), default=20, show_default=True, help="How many rows to ask about.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Another number takes other random rows.")
+@click.option("--first", is_flag=True, help="Take the first rows instead of random ones.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def try_(ctx: click.Context, request_file: Any, rows: int, seed: int, first: bool, as_json: bool) -> None:
+    """Ask the model about a few rows of a batch: what the answers look like, and what all of them will cost.
+
+    The rows are sent on demand, as the asset `pilot` does in the UI. Nothing else is started, and a row that was tried
+    before is not paid for again.
+    """
+    from bedrock_batch_assets.client.pilot_tables import pilot_table
+    from bedrock_batch_assets.client.request_file import read_request
+
+    batch, request = read_request(request_file.read())
+    batches = _batches(ctx)
+    # Without a bucket the answers cannot be read: say so before anything is sent.
+    _ = batches.storage.objects
+    run_id = batches.try_rows(batch, request, rows, None if first else seed)
+    link = batches.webserver.run_link(run_id)
+    ctx.meta["interrupted"] = f"Interrupted. The pilot goes on: {link}"
+    with _waiting(f"Trying {rows} rows of batch {batch}: {link}"):
+        report = batches.pilot(batch, run_id)
+    if as_json:
+        _print_json(report.to_json())
+    else:
+        _console().print(pilot_table(report))
+
+
 @cli.command(epilog=_EXIT_CODES)
 @click.argument("batch", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -399,6 +430,18 @@ def _console(*, stderr: bool = False) -> "Console":
 
 def _print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+@contextmanager
+def _waiting(text: str) -> Iterator[None]:
+    """A line on stderr, with something that moves on a terminal, while the block runs."""
+    console = _console(stderr=True)
+    if not console.is_terminal:
+        console.print(text, highlight=False, soft_wrap=True)
+        yield
+        return
+    with console.status(text):
+        yield
 
 
 @contextmanager

@@ -261,8 +261,8 @@ class Webserver:
             result = self.query(documents.REPORT_EVENT, {"params": params})["reportRunlessAssetEvents"]
             _expect(result, "ReportRunlessAssetEventsSuccess", f"Cannot report events of {asset}")
 
-    def launch_input(self, batch: str, config: Mapping[str, Any]) -> str:
-        """Materialize `input_dataset` for the batch and return the run's id.
+    def launch(self, asset: str, batch: str, config: Mapping[str, Any]) -> str:
+        """Materialize an asset of the batch, such as `input_dataset`, and return the run's id.
 
         Raises:
             RequestError: Dagster finds that the config does not fit the asset.
@@ -271,16 +271,16 @@ class Webserver:
             "selector": {
                 **self.code_location().selector,
                 "jobName": ASSET_JOB,
-                "assetSelection": [{"path": ["input_dataset"]}],
+                "assetSelection": [{"path": [asset]}],
             },
-            "runConfigData": json.dumps({"ops": {"input_dataset": {"config": dict(config)}}}),
+            "runConfigData": json.dumps({"ops": {asset: {"config": dict(config)}}}),
             "executionMetadata": {"tags": [{"key": PARTITION_NAME_TAG, "value": batch}]},
         }
         result = self.query(documents.LAUNCH, {"params": params})["launchPipelineExecution"]
         if result["__typename"] == "RunConfigValidationInvalid":
             reasons = "; ".join(error["message"] for error in result["errors"])
             raise RequestError(f"Dagster does not take the request: {reasons}")
-        _expect(result, "LaunchRunSuccess", f"Cannot launch batch {batch}")
+        _expect(result, "LaunchRunSuccess", f"Cannot launch {asset} of batch {batch}")
         return str(result["run"]["id"])
 
     def runs(self, batch: str) -> list[Run]:

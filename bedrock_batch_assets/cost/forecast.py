@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from bedrock_batch_assets.cost.prices import Kind, PriceQuote, Prices, UnknownPriceError
+from bedrock_batch_assets.cost.measurements import MIN_ANSWERS, ExpectedTokens, Measurement
+from bedrock_batch_assets.cost.prices import Kind, PriceQuote, Prices, UnknownPriceError, usd
 from bedrock_batch_assets.errors import BatchError, RequestError
 from bedrock_batch_assets.processors.base import BaseProcessor
 from bedrock_batch_assets.processors.registry import base_model_id
@@ -30,6 +31,24 @@ class SizedChunk(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class MeasuredCost:
+    """USD of a whole batch by what a pilot measured: most likely, the range of about 95 %, and a bound of 99.7 %.
+
+    `found` is the measurement.
+    """
+
+    found: Measurement
+    usd: float
+    low: float
+    high: float
+    bound: float
+
+    def in_words(self) -> str:
+        """`about 1.20 USD, probably 1.10 USD to 1.30 USD`."""
+        return f"about {usd(self.usd)}, probably {usd(self.low)} to {usd(self.high)}"
+
+
+@dataclass(frozen=True, slots=True)
 class CostForecast:
     """What asking for every record of a batch will cost, computed before anything is stored or asked for.
 
@@ -40,6 +59,7 @@ class CostForecast:
         max_output_tokens: The most tokens that all answers can have together; None if nothing bounds them.
         prices: Which model's prices these are, and how old.
         unknown: Why the cost is not known; empty if it is.
+        measured: What a pilot of the same prompt, model and parameters says; None if there was none.
     """
 
     input_usd: float | None
@@ -47,6 +67,18 @@ class CostForecast:
     max_output_tokens: int | None
     prices: str = ""
     unknown: str = ""
+    measured: MeasuredCost | None = None
+
+    @property
+    def limit(self) -> tuple[float, str] | None:
+        """What `max_cost_usd` is compared with, in USD, and what that is: the smaller bound. None if there is none.
+
+        A pilot of few answers says too little about the others to be one.
+        """
+        bounds = [] if self.at_most_usd is None else [(self.at_most_usd, "if every answer is as long as max_tokens")]
+        if self.measured is not None and self.measured.found.answers >= MIN_ANSWERS:
+            bounds.append((self.measured.bound, f"by {self.measured.found.describe()}"))
+        return min(bounds, default=None)
 
     def check(self, max_cost_usd: float | None) -> None:
         """Refuse a batch that may cost more than a person allows.
@@ -61,16 +93,17 @@ class CostForecast:
             return
         if self.input_usd is None:
             raise limit_not_checkable(self.unknown)
-        if self.at_most_usd is None:
+        if self.limit is None:
             raise limit_not_checkable(
-                "nothing bounds the length of the answers. Set max_tokens in inference_parameters"
+                "nothing bounds the length of the answers. Set max_tokens in inference_parameters, or run a pilot"
             )
-        if self.at_most_usd > max_cost_usd:
+        at_most, why = self.limit
+        if at_most > max_cost_usd:
             raise RequestError(
-                f"The batch may cost up to {self.at_most_usd:,.2f} USD, of which about {self.input_usd:,.2f} for "
-                f"the input and the rest if every answer is as long as max_tokens allows; max_cost_usd is "
-                f"{max_cost_usd:,.2f}. Lower max_tokens in inference_parameters, send fewer rows (max_records_total), "
-                f"or raise max_cost_usd. (Prices {self.prices}.)"
+                f"The batch may cost up to {at_most:,.2f} USD {why}, of which about {self.input_usd:,.2f} for the "
+                f"input; max_cost_usd is {max_cost_usd:,.2f}. Lower max_tokens in inference_parameters, run a pilot "
+                "that measures the answers, send fewer rows (max_records_total), or raise max_cost_usd. "
+                f"(Prices {self.prices}.)"
             )
 
     def metadata(self) -> dict[str, Any]:
@@ -82,9 +115,16 @@ class CostForecast:
         if self.input_usd is None:
             return metadata | {"estimated_cost": f"not known: {self.unknown}"}
         metadata |= {"estimated_input_cost_usd": _rounded(self.input_usd), "prices": self.prices}
+        if self.measured is not None:
+            metadata |= {
+                "estimated_cost_usd": _rounded(self.measured.usd),
+                "estimated_cost": self.measured.in_words(),
+                "measured_by": self.measured.found.describe(),
+            }
         if self.at_most_usd is None:
-            return metadata | {"estimated_cost": "no upper bound: max_tokens is not set"}
-        return metadata | {"estimated_cost_at_most_usd": _rounded(self.at_most_usd)}
+            return {"estimated_cost": "no upper bound: max_tokens is not set", **metadata}
+        metadata |= {"estimated_cost_at_most_usd": _rounded(self.at_most_usd)}
+        return metadata if self.limit is None else metadata | {"max_cost_usd_is_compared_with": self.limit[1]}
 
 
 def limit_not_checkable(why: str) -> RequestError:
@@ -93,7 +133,11 @@ def limit_not_checkable(why: str) -> RequestError:
 
 
 def forecast_cost(
-    chunks: Iterable[SizedChunk], processor: BaseProcessor, prices: PriceQuote, minimum_records: int
+    chunks: Iterable[SizedChunk],
+    processor: BaseProcessor,
+    prices: PriceQuote,
+    minimum_records: int,
+    measurement: Measurement | None = None,
 ) -> CostForecast:
     """Forecast the cost of a whole batch.
 
@@ -102,6 +146,7 @@ def forecast_cost(
         processor: The batch's processor, which bounds the answers.
         prices: The prices of the batch's model.
         minimum_records: Chunks with fewer records go on demand, at that price.
+        measurement: What a pilot of the same prompt, model and parameters measured, if there was one.
     """
     # Whether a model has the cheaper flex tier shows when the first record is sent, so a bound does without it.
     kinds: tuple[Kind, ...] = ("batch", "on_demand")
@@ -114,15 +159,28 @@ def forecast_cost(
     per_record = _max_output_tokens(processor)
     bound = None if per_record is None else per_record * sum(records.values())
     input_usd = output_usd = 0.0
+    measured = [0.0] * 4
     try:
         for kind in kinds:
             if records[kind]:
                 price = prices.price(kind)
                 input_usd += price.cost(estimated_tokens(sizes[kind]), 0)
                 output_usd += price.cost(0, (per_record or 0) * records[kind])
+                if measurement is not None:
+                    expected = ExpectedTokens.of(measurement, records[kind], sizes[kind], per_record)
+                    most = None if per_record is None else per_record * records[kind]
+                    likely = (expected.input, expected.output)
+                    ways = (likely, expected.low(most), expected.high(most), expected.bound(most))
+                    measured = [usd + price.cost(*tokens) for usd, tokens in zip(measured, ways, strict=True)]
     except UnknownPriceError as error:
         return CostForecast(None, None, bound, unknown=str(error))
-    return CostForecast(input_usd, None if bound is None else input_usd + output_usd, bound, prices=prices.about)
+    return CostForecast(
+        input_usd,
+        None if bound is None else input_usd + output_usd,
+        bound,
+        prices=prices.about,
+        measured=None if measurement is None else MeasuredCost(measurement, *measured),
+    )
 
 
 def estimated_tokens(rendered_bytes: int) -> int:

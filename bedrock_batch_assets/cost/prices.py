@@ -36,7 +36,7 @@ class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     input: Usd
     output: Usd = 0.0
 
-    def cost(self, input_tokens: int, output_tokens: int) -> float:
+    def cost(self, input_tokens: float, output_tokens: float) -> float:
         """USD for so many tokens."""
         return (input_tokens * self.input + output_tokens * self.output) / _TOKENS_PER_PRICE
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bedrock_batch_assets.cost.forecast import CostForecast, forecast_cost
+from bedrock_batch_assets.cost.measurements import find_measurement
 from bedrock_batch_assets.ingest.resolved_request import ResolvedRequest
 from bedrock_batch_assets.storage.manifests import BatchManifest, ChunkEntry
 from bedrock_batch_assets.storage.resource import BatchStorage, version_of
@@ -62,7 +63,8 @@ def store_input(
             previous_plan=_previous_plan(previous, request.records_per_job),
         )
         manifest = _manifest(request, table, storage.layout.rows(request.batch, table.digest))
-        forecast = forecast_cost(table.chunks, request.processor, request.prices, request.minimum_records)
+        measurement = find_measurement(storage, request.recipe)
+        forecast = forecast_cost(table.chunks, request.processor, request.prices, request.minimum_records, measurement)
         forecast.check(request.given.max_cost_usd)
         storage.objects.upload_file(table.parquet_path, manifest.rows_key)
     return BatchInput(manifest, table, forecast)

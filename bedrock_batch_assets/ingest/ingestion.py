@@ -72,6 +72,7 @@ class IngestedTable:
         parquet_path: The local file: all columns and all rows of the batch, in order.
         row_count: Its rows.
         schema: Its columns.
+        sizes: How many bytes each row's record has.
         chunks: The chunks, in order; together they are all rows.
         digest: Of all chunks: changes when a row, a column or a boundary does. 16 hexadecimal digits.
         records_to_send: Rows that become records.
@@ -86,6 +87,7 @@ class IngestedTable:
     parquet_path: Path
     row_count: int
     schema: pa.Schema
+    sizes: RowSizes
     chunks: list[PlannedChunk]
     digest: str
     records_to_send: int
@@ -164,6 +166,7 @@ def ingest(
         parquet_path=path,
         row_count=row_count,
         schema=source.schema,
+        sizes=reading.sizes,
         chunks=chunks,
         digest=digest_texts(f"{chunk.range.first_row} {chunk.range.row_count} {chunk.digest}" for chunk in chunks),
         records_to_send=records,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from bedrock_batch_assets.cost.forecast import limit_not_checkable
+from bedrock_batch_assets.cost.measurements import recipe_of
 from bedrock_batch_assets.cost.prices import PriceQuote, Prices
 from bedrock_batch_assets.jobs.model_id_rule import check_model_id
 from bedrock_batch_assets.partitions import check_batch_key
@@ -39,6 +40,12 @@ class ResolvedRequest:
     records_total: int | None
     minimum_records: int
     prices: PriceQuote
+
+    @property
+    def recipe(self) -> str:
+        """What the lengths of answers depend on besides the rows, see `measurements.recipe_of`."""
+        template = None if self.template is None else self.template.text
+        return recipe_of(self.given.model_id, self.processor_name, self.processor, template)
 
     @property
     def max_num_jobs(self) -> int | None:

@@ -180,6 +180,16 @@ class RecordRenderer:
         _each_slice(render_slice, batch.num_rows, first_row)
         return RenderedRecords(pieces, batch.num_rows - len(skipped), sizes, skipped)
 
+    def texts(self, batch: pa.RecordBatch) -> list[dict[str, str]]:
+        """What the placeholders of a prompt stand for in each row, by column. For a few rows, none of them skipped.
+
+        Raises:
+            RequestError: See `render`.
+        """
+        columns, _, _ = self._texts(batch, 0, check=True)
+        values = zip(*(column.to_pylist() for column in columns), strict=True) if columns else [()] * batch.num_rows
+        return [dict(zip(self.columns, row, strict=True)) for row in values]
+
     def skipped_rows(self, batch: pa.RecordBatch, first_row: int) -> list[tuple[int, str]]:
         """The rows that `render` skips, and why, without rendering the others. For rows that were rendered before."""
         skipped: list[tuple[int, str]] = []

@@ -31,6 +31,8 @@ from bedrock_batch_assets.tags import (
 JOB_OUTPUTS = "batch_job_outputs"
 CHUNK_ASSETS = ("jsonl_chunks", JOB_OUTPUTS, "result_parts")
 BATCH_ASSETS = ("input_dataset", "result_table")
+# It works on a batch's partition, and is no step of the batch.
+PILOT = "pilot"
 
 # How many runs of a batch are searched for one that knows the model. Each run that owns a job does.
 _RUNS_WITH_MODEL = 10
@@ -60,7 +62,7 @@ def identify(instance: DagsterInstance, run: DagsterRun) -> RunIdentity | None:
     if tagged_batch is not None:
         return RunIdentity(tagged_batch, partition, partition != tagged_batch, model)
     assets = assets_of(instance, run)
-    if assets & {*BATCH_ASSETS}:
+    if assets & {*BATCH_ASSETS, PILOT}:
         return RunIdentity(partition, partition, of_chunk=False, model=model)
     batch = batch_of_chunk(partition) if assets & {*CHUNK_ASSETS} else None
     return None if batch is None else RunIdentity(batch, partition, of_chunk=True, model=model)

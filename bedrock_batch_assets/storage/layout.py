@@ -93,6 +93,18 @@ class Layout:
         """Summary of the result table. It exists only while the parts that it names are in place. Written last."""
         return f"{self.state_folder(batch)}manifest.json"
 
+    def pilot_report(self, batch: str) -> str:
+        """What the batch's last pilot showed."""
+        return f"{self.prefix}batch_pilots/reports/{batch}.json"
+
+    def pilot_measurement(self, recipe: str) -> str:
+        """What a pilot measured of a prompt, a model and parameters, whatever the batch."""
+        return f"{self.prefix}batch_pilots/measured/{recipe}.json"
+
+    def pilot_answers(self, model: str) -> str:
+        """Claims and answers of all pilots of a model, given as a digest."""
+        return f"{self.prefix}batch_pilots/answers/{model}/"
+
     def former(self, batch: str) -> "FormerLayout":
         """The keys of earlier versions, for some of this."""
         return FormerLayout(self.results_folder(batch))

@@ -150,7 +150,7 @@ def test_a_launch_is_what_the_ui_does(quiet_dagster: QuietDagster) -> None:
     """The launched run materializes input_dataset of the batch alone, with the config, and is found by its batch."""
     webserver = quiet_dagster.webserver
     webserver.add_batch("launched")
-    run_id = webserver.launch_input("launched", CONFIG)
+    run_id = webserver.launch("input_dataset", "launched", CONFIG)
     run = quiet_dagster.instance.get_run_by_id(run_id)
     assert run is not None
     assert run.asset_selection == {dg.AssetKey("input_dataset")}
@@ -166,7 +166,7 @@ def test_config_that_does_not_fit_is_a_request_error(quiet_dagster: QuietDagster
     """Dagster's own check of the config speaks to the person who wrote the request."""
     quiet_dagster.webserver.add_batch("bad-config")
     with pytest.raises(RequestError, match="model_id"):
-        quiet_dagster.webserver.launch_input("bad-config", {"s3_uri": "s3://a/b"})
+        quiet_dagster.webserver.launch("input_dataset", "bad-config", {"s3_uri": "s3://a/b"})
     assert quiet_dagster.webserver.runs("bad-config") == []
 
 
@@ -201,7 +201,7 @@ def test_runs_are_terminated(quiet_dagster: QuietDagster) -> None:
     """A queued run is cancelled; one that has ended is told with a reason."""
     webserver = quiet_dagster.webserver
     webserver.add_batch("terminated")
-    run_id = webserver.launch_input("terminated", CONFIG)
+    run_id = webserver.launch("input_dataset", "terminated", CONFIG)
     assert webserver.terminate_runs([run_id]) == {}
     assert webserver.run(run_id).status == "CANCELED"
     assert run_id in webserver.terminate_runs([run_id])
