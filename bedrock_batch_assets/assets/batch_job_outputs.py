@@ -21,6 +21,7 @@ from bedrock_batch_assets.jobs.state import JobState
 from bedrock_batch_assets.jobs.waiting import wait_until_finished
 from bedrock_batch_assets.partitions import chunks
 from bedrock_batch_assets.processors.registry import Processors
+from bedrock_batch_assets.records.durations import duration
 from bedrock_batch_assets.runs.database import is_outage
 from bedrock_batch_assets.runs.job_notices import has_finished_notice
 from bedrock_batch_assets.runs.memory import give_back_memory
@@ -106,15 +107,22 @@ class _JobOwner:
         context = self._context
         give_back_memory()
         context.instance.add_run_tags(context.run.run_id, {JOB_ARN_TAG: arn})
+        context.log.info(f"Waiting for job {arn}. In the AWS console: {self._jobs.console_url}")
         self.last_state = wait_until_finished(
             self._jobs,
             arn,
-            on_change=lambda state: context.log.info(f"Job {state.name}: {state.describe()}"),
+            on_change=self._show,
             on_trouble=context.log.warning,
             clock=self.clock,
             has_finished_notice=lambda: has_finished_notice(context.instance, arn),
         )
         return self.last_state
+
+    def _show(self, state: JobState, seconds_left: float | None) -> None:
+        """A line in the run's log."""
+        share = f", {state.processed / state.total:.0%}" if state.processed and state.total else ""
+        left = f", about {duration(seconds_left)} left" if seconds_left is not None else ""
+        self._context.log.info(f"Job {state.name}: {state.describe()}{share}{left}")
 
     def stop_jobs_of_earlier_inputs(self, family: str) -> None:
         """Stop the jobs that earlier runs of the chunk left going, if they send other records than this run does."""

@@ -5,10 +5,12 @@ import dagster as dg
 from bedrock_batch_assets.assets.reporting import PREVIEW_ROWS, asset_run, preview
 from bedrock_batch_assets.chunks.chunk import Chunk
 from bedrock_batch_assets.chunks.joined_chunk import join_chunk
-from bedrock_batch_assets.cost.forecast import used_tokens
+from bedrock_batch_assets.cost.forecast import cost_metadata, used_tokens
+from bedrock_batch_assets.cost.prices import Prices
 from bedrock_batch_assets.errors import BatchError
 from bedrock_batch_assets.partitions import CROSSING, chunks
 from bedrock_batch_assets.processors.registry import Processors
+from bedrock_batch_assets.records.reasons import shortened
 from bedrock_batch_assets.storage.resource import BatchStorage
 
 
@@ -20,7 +22,7 @@ from bedrock_batch_assets.storage.resource import BatchStorage
     owners=["team:data-platform"],
 )
 def result_parts(
-    context: dg.AssetExecutionContext, storage: BatchStorage, processors: Processors
+    context: dg.AssetExecutionContext, storage: BatchStorage, processors: Processors, prices: Prices
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """The chunk's input rows, every one, in order, with the model's answer and a status on each."""
     with asset_run(context) as key:
@@ -44,6 +46,8 @@ def result_parts(
             "input_tokens": summary.input_tokens,
             "output_tokens": summary.output_tokens,
             **used_tokens(summary),
+            **cost_metadata(summary, chunk.model_id, prices),
+            "errors_by_reason": {shortened(reason.text, 120): reason.rows for reason in summary.reasons[:5]},
             "preview": preview(joined.head),
         },
     )

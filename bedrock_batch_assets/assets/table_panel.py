@@ -7,6 +7,7 @@ from urllib.parse import quote
 import dagster as dg
 
 from bedrock_batch_assets.cost.prices import usd
+from bedrock_batch_assets.records.durations import duration
 from bedrock_batch_assets.request import OutputFormat
 from bedrock_batch_assets.storage.manifests import BatchManifest, PartSummary
 from bedrock_batch_assets.tags import BATCH_TAG
@@ -32,7 +33,7 @@ def table_panel(
         ("input", _source(batch)),
     ]
     if seconds is not None:
-        facts.insert(0, ("from input to table", _duration(seconds)))
+        facts.insert(0, ("from input to table", duration(seconds)))
     runs = f"/runs?q[0]={quote(f'tag:{BATCH_TAG}={batch.batch}')}"
     chunks = "/assets/batch_job_outputs?view=partitions"
     return dg.MetadataValue.md(
@@ -78,10 +79,3 @@ def _source(batch: BatchManifest) -> str:
     request = batch.request
     source = request.get("s3_uri") or f"{request.get('dataset_id')} ({request.get('split')})"
     return f"`{source}`, [how it was read](/assets/input_dataset?partition={quote(batch.batch)})"
-
-
-def _duration(seconds: float) -> str:
-    hours, rest = divmod(round(seconds), 3600)
-    if hours:
-        return f"{hours} h {rest // 60} min"
-    return f"{rest // 60} min {rest % 60} s" if rest >= 60 else f"{rest} s"

@@ -14,6 +14,9 @@ from bedrock_batch_assets.runs.identity import PILOT
 from bedrock_batch_assets.storage.manifests import BatchManifest, TableManifest
 from bedrock_batch_assets.tags import BATCH_TAG, JOB_ARN_TAG, VERSION_TAG
 
+# Failures that are looked into: each takes a query.
+MOST_FAILURES = 20
+
 
 class ChunkState(StrEnum):
     """What is true of one chunk, for the batch's input as it is now."""
@@ -71,8 +74,21 @@ class BatchFacts:
 
 
 @dataclass(frozen=True)
+class ChunkFailure:
+    """A run that failed: of a chunk, of the input or of the table, then `chunk` is None. `reason` may not be known."""
+
+    chunk: str | None
+    run_id: str
+    reason: str = ""
+    url: str = ""
+
+
+@dataclass(frozen=True)
 class BatchStatus:
-    """The state of one batch. Counts are rows (records), but for chunks and tokens."""
+    """The state of one batch. Counts are rows (records), but for chunks and tokens.
+
+    `started_at` is when the input was read, or its run made, in seconds since the epoch. `failures` are the first 20.
+    """
 
     batch: str
     state: BatchState
@@ -93,6 +109,8 @@ class BatchStatus:
     reasons: Sequence[Reason] = ()
     # USD that the table's answers cost; None if there is no table, or if the price is not known.
     cost_usd: float | None = None
+    started_at: float | None = None
+    failures: Sequence[ChunkFailure] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The status as plain data."""
@@ -112,6 +130,8 @@ class BatchStatus:
             "output_tokens": self.output_tokens,
             "failed_chunks": list(self.failed_chunks),
             "failed_run": self.failed_run,
+            "failures": [asdict(failure) for failure in self.failures],
+            "started_at": self.started_at,
             "cost_usd": self.cost_usd,
             "errors_by_reason": [asdict(reason) for reason in self.reasons],
         }
@@ -124,7 +144,8 @@ def batch_status(facts: BatchFacts) -> BatchStatus:
     table, records, tokens = _table(facts)
     if manifest is None:
         state, failed_run = _state_without_input(facts)
-        return BatchStatus(facts.batch, state, failed_run=failed_run)
+        failures = [ChunkFailure(None, failed_run)] if failed_run else []
+        return BatchStatus(facts.batch, state, failed_run=failed_run, started_at=_started_at(facts), failures=failures)
     keys = [chunk_key(facts.batch, index) for index in range(len(manifest.chunks))]
     states = chunk_states(facts)
     jobs = _jobs_in_flight(facts)
@@ -155,7 +176,25 @@ def batch_status(facts: BatchFacts) -> BatchStatus:
         failed_run=failed_run,
         reasons=facts.table.total.reasons if facts.table else (),
         cost_usd=_cost(facts),
+        started_at=_started_at(facts),
+        failures=_failures(facts, failed, failed_run),
     )
+
+
+def _started_at(facts: BatchFacts) -> float | None:
+    if facts.input is not None:
+        return facts.input.at
+    return min((run.created_at for run in facts.runs), default=None)
+
+
+def _failures(facts: BatchFacts, failed: Sequence[str], failed_run: str | None) -> list[ChunkFailure]:
+    """The last run of each failed chunk; or the failed run, if it is none of a chunk's."""
+    newest: dict[str, str] = {}
+    for run in facts.runs:
+        if run.partition is not None and run.status == "FAILURE":
+            newest.setdefault(run.partition, run.id)
+    found = [ChunkFailure(key, newest[key]) for key in failed[:MOST_FAILURES] if key in newest]
+    return found or ([ChunkFailure(None, failed_run)] if failed_run else [])
 
 
 def chunk_states(facts: BatchFacts) -> dict[str, ChunkState]:

@@ -1,16 +1,20 @@
 """Batches, as a person sees them: launched, followed to their end, looked at, cancelled."""
 
+import difflib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bedrock_batch_assets.client.batch_status import (
     BatchFacts,
     BatchState,
     BatchStatus,
+    ChunkFailure,
     batch_status,
 )
+from bedrock_batch_assets.client.batch_view import BatchView, BatchViewer
 from bedrock_batch_assets.client.cancellation import BatchEnding, Cancellation
 from bedrock_batch_assets.client.request_file import run_config
 from bedrock_batch_assets.client.webserver import (
@@ -98,23 +102,23 @@ class Batches:
         chosen = {"sample": "first"} if seed is None else {"seed": seed}
         return self.webserver.launch("pilot", batch, {**run_config(request), "rows": rows, **chosen})
 
-    def pilot(self, batch: str, run_id: str, on_wait: Callable[[str], None] = lambda _: None) -> "PilotReport":
+    def pilot(self, batch: str, run_id: str, on_answered: Callable[[int], None] = lambda _: None) -> "PilotReport":
         """Wait for a pilot, and return what it showed.
 
         Args:
             batch: The batch.
             run_id: The pilot's run.
-            on_wait: Told the status of the run after each look.
+            on_answered: Told how many rows have been answered, after each look.
 
         Raises:
             BatchFailedError: The pilot failed, or another one followed it.
             UnreachableError: Dagster does not answer.
         """
-        from bedrock_batch_assets.pilots.pilot import find_report
+        from bedrock_batch_assets.pilots.pilot import ROWS_ANSWERED, find_report
 
         while (run := self.webserver.run(run_id)).active or run.retried_as:
             run_id = run.retried_as or run_id
-            on_wait(run.status)
+            on_answered(sum(text.endswith(ROWS_ANSWERED) for text in self.webserver.log_messages(run_id)))
             self._sleep(_PILOT_POLL_SECONDS)
         if run.status != "SUCCESS":
             raise BatchFailedError(self.webserver.failure_of(run_id))
@@ -152,6 +156,29 @@ class Batches:
                     return
             self._sleep(min(MAX_POLL_SECONDS, max(MIN_POLL_SECONDS, (self._now() - started) / 20)))
 
+    def watch(self, batch: str) -> Iterator[BatchView]:
+        """How far a batch is, again and again, until it has ended. Errors that may pass are waited out, see `follow`.
+
+        Raises:
+            RequestError: There is no such batch.
+        """
+        self.require(batch)
+        viewer = BatchViewer(self.webserver)
+        started = answered = self._now()
+        while True:
+            try:
+                facts = self.facts(batch)
+                view = viewer.view(facts, batch_status(facts))
+                answered = self._now()
+            except Exception as error:
+                if not _may_pass(error) or self._now() - answered > UNREACHABLE_GRACE_SECONDS:
+                    raise
+            else:
+                yield view
+                if view.status.state.final or view.status.state is BatchState.new:
+                    return
+            self._sleep(min(MAX_POLL_SECONDS, max(MIN_POLL_SECONDS, (self._now() - started) / 20)))
+
     def status(self, batch: str, *, with_jobs: bool = True) -> BatchStatus:
         """The state of one batch.
 
@@ -159,9 +186,25 @@ class Batches:
             RequestError: There is no such batch.
         """
         status = batch_status(self.facts(batch, with_jobs=with_jobs))
-        if status.state is BatchState.new and batch not in self.webserver.batch_keys():
-            raise RequestError(f"There is no batch {batch!r}: `bedrock-batch status` lists all of them.")
-        return status
+        if status.state is BatchState.new:
+            self.require(batch)
+        return replace(status, failures=[self._explained(item) for item in status.failures])
+
+    def require(self, batch: str) -> None:
+        """Check that there is such a batch.
+
+        Raises:
+            RequestError: There is none. Names one that is like it.
+        """
+        known = self.webserver.batch_keys()
+        if batch not in known:
+            like = difflib.get_close_matches(batch, known, n=1)
+            meant = f"Did you mean {like[0]!r}? " if like else ""
+            raise RequestError(f"There is no batch {batch!r}. {meant}`bedrock-batch status` lists all of them.")
+
+    def _explained(self, failure: ChunkFailure) -> ChunkFailure:
+        reason = self.webserver.failure_of(failure.run_id)
+        return replace(failure, reason=reason, url=self.webserver.run_link(failure.run_id))
 
     def statuses(self) -> list[BatchStatus]:
         """The state of all batches, oldest first.
@@ -231,8 +274,7 @@ class Batches:
         Raises:
             RequestError: There is no such batch.
         """
-        if batch not in self.webserver.batch_keys():
-            raise RequestError(f"There is no batch {batch!r}: `bedrock-batch status` lists all of them.")
+        self.require(batch)
         deadline = self._now() + timeout
         ending = BatchEnding(batch, self.webserver, self.jobs, now=self._now)
         while True:

@@ -113,6 +113,7 @@ def stored_data(storage: BatchStorage, batch: str) -> list[StoredData]:
         # It has the table's manifest, which is not there without the table.
         layout.state_folder(batch),
         layout.results_folder(batch),
+        layout.pilot_report(batch),
     ):
         sizes = [info.size for info in storage.objects.list(prefix)]
         if sizes:

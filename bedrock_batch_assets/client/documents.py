@@ -115,6 +115,15 @@ query RunFailure($id: ID!) {
 fragment Causes on PythonError { message cause { message cause { message cause { message } } } }
 """
 
+RUN_LOG = """
+query RunLog($id: ID!) {
+  runOrError(runId: $id) {
+    __typename
+    ... on Run { eventConnection(limit: 1000) { events { __typename ... on LogMessageEvent { message } } } }
+  }
+}
+"""
+
 MATERIALIZATIONS = """
 query Materializations($key: AssetKeyInput!, $partitions: [String!]!, $metadata: Boolean!) {
   assetNodeOrError(assetKey: $key) {
@@ -126,6 +135,7 @@ query Materializations($key: AssetKeyInput!, $partitions: [String!]!, $metadata:
           ... on TextMetadataEntry { text }
           ... on IntMetadataEntry { intRepr }
           ... on FloatMetadataEntry { floatValue }
+          ... on JsonMetadataEntry { jsonString }
           ... on PathMetadataEntry { path }
           ... on UrlMetadataEntry { url }
         }

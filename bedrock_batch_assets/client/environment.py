@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 from bedrock_batch_assets.client.batches import Batches
-from bedrock_batch_assets.client.webserver import Webserver
+from bedrock_batch_assets.client.webserver import DEFAULT_URL, URL_VARIABLE, Webserver
 from bedrock_batch_assets.jobs.resource import ROLE_ARN_VARIABLE, BedrockBatchJobs
 from bedrock_batch_assets.storage.bucket_name import BUCKET_VARIABLE
 from bedrock_batch_assets.storage.resource import BatchStorage
@@ -14,6 +14,11 @@ from bedrock_batch_assets.storage.resource import BatchStorage
 def region_from_environment() -> str | None:
     """AWS_REGION, which the AWS CLI and the other SDKs read and boto3 does not; None leaves the choice to boto3."""
     return os.environ.get("AWS_REGION") or None
+
+
+def url_from_environment() -> str:
+    """The address of Dagster's webserver: BEDROCK_BATCH_DAGSTER_URL, or that of `make dev`."""
+    return os.environ.get(URL_VARIABLE) or DEFAULT_URL
 
 
 def storage_from_environment() -> BatchStorage:

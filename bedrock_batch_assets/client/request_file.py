@@ -1,5 +1,6 @@
 """The request as a JSON file: the input of the Step Functions solution, with this platform's fields added."""
 
+import difflib
 import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -43,8 +44,11 @@ def checked_request(fields: Mapping[str, Any]) -> "tuple[str, BatchRequest]":
     known = set(BatchRequest.model_fields)
     unknown = sorted(set(fields) - known - {BATCH_FIELD})
     if unknown:
+        like = difflib.get_close_matches(unknown[0], [*known, BATCH_FIELD], n=1)
+        meant = f" Did you mean {like[0]}?" if like else ""
         raise RequestError(
-            f"The request has unknown fields: {', '.join(unknown)}. It takes {BATCH_FIELD}, {', '.join(sorted(known))}."
+            f"The request has unknown fields: {', '.join(unknown)}.{meant} It takes {BATCH_FIELD}, "
+            f"{', '.join(sorted(known))}."
         )
     batch = fields.get(BATCH_FIELD)
     if not isinstance(batch, str):
@@ -66,6 +70,8 @@ def checked_request(fields: Mapping[str, Any]) -> "tuple[str, BatchRequest]":
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "The request"
+        if first["type"] == "missing":
+            raise RequestError(f"{place} is missing: the request needs it.") from error
         raise RequestError(f"{place} does not fit: {first['msg']}.") from error
     check_model_id(request.model_id)
     request.check()

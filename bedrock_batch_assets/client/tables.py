@@ -1,5 +1,6 @@
 """Batches and models as tables for a terminal."""
 
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -8,12 +9,11 @@ from bedrock_batch_assets.client.doctor import Finding
 from bedrock_batch_assets.client.models import GRANTED, NOT_GRANTED, ModelOffer
 from bedrock_batch_assets.client.progress import in_words
 from bedrock_batch_assets.cost.prices import usd
+from bedrock_batch_assets.records.durations import duration
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-# How many failed chunks are named.
-SHOWN_CHUNKS = 5
 SHOWN_REASONS = 5
 _STATE_STYLES = {"done": "green", "failed": "red", "canceled": "yellow", "running": "cyan", "reading input": "cyan"}
 
@@ -24,6 +24,7 @@ def status_table(statuses: Sequence[BatchStatus]) -> "Table":
     table.add_column("chunks", justify="right")
     table.add_column("records", justify="right")
     table.add_column("cost", justify="right")
+    table.add_column("age", justify="right")
     table.add_column("result table")
     for status in statuses:
         total = sum(status.chunks.values())
@@ -36,6 +37,7 @@ def status_table(statuses: Sequence[BatchStatus]) -> "Table":
             f"{done} of {total}" + (f" ({words})" if words else "") if total else "",
             f"{status.rows_done:,} of {status.rows:,}" if total else "",
             cost_in_words(status),
+            _age(status),
             status.table.value,
         )
     return table
@@ -43,6 +45,7 @@ def status_table(statuses: Sequence[BatchStatus]) -> "Table":
 
 def status_details(status: BatchStatus) -> "Table":
     """One batch, one line a fact."""
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table.grid(padding=(0, 2))
@@ -68,13 +71,16 @@ def status_details(status: BatchStatus) -> "Table":
         table.add_row("cost", cost_in_words(status) or "not known: see BEDROCK_BATCH_PRICES in the README")
     for reason in status.reasons[:SHOWN_REASONS]:
         table.add_row(reason.status, reason.describe())
-    if status.failed_chunks:
-        more = len(status.failed_chunks) - SHOWN_CHUNKS
-        named = ", ".join(status.failed_chunks[:SHOWN_CHUNKS]) + (f" and {more} more" if more > 0 else "")
-        table.add_row("failed chunks", named)
-    if status.failed_run:
-        table.add_row("failed run", status.failed_run)
+    for failure in status.failures:
+        table.add_row(f"[red]{failure.chunk or 'failed'}[/]", escape(f"{failure.reason} {failure.url}"))
+    more = len(status.failed_chunks) - len(status.failures)
+    if status.failed_chunks and more > 0:
+        table.add_row("", f"and {more} more chunks failed")
     return table
+
+
+def _age(status: BatchStatus) -> str:
+    return "" if status.started_at is None else duration(max(0.0, time.time() - status.started_at), short=True)
 
 
 def cost_in_words(status: BatchStatus) -> str:

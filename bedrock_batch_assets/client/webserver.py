@@ -329,6 +329,14 @@ class Webserver:
         reasons = [_failure_text(event) for event in events]
         return next((reason for reason in reasons if reason), f"run {run_id} ended as {result['status']}")
 
+    def log_messages(self, run_id: str) -> list[str]:
+        """What a run's assets have written into its log: the first lines of it."""
+        result = self.query(documents.RUN_LOG, {"id": run_id})["runOrError"]
+        if result["__typename"] != "Run":
+            return []
+        events = result["eventConnection"]["events"]
+        return [event["message"] for event in events if event["__typename"] == "LogMessageEvent"]
+
     def materializations(
         self, asset: str, partitions: Sequence[str], *, metadata: bool = False
     ) -> dict[str, Materialization]:
@@ -466,6 +474,8 @@ def _value(entry: Mapping[str, Any]) -> Any:
     # intValue is null beyond 32 bits, and its text is not.
     if entry.get("intRepr") is not None:
         return int(entry["intRepr"])
+    if entry.get("jsonString") is not None:
+        return json.loads(entry["jsonString"])
     return next((entry[name] for name in ("text", "floatValue", "url", "path") if entry.get(name) is not None), None)
 
 

@@ -65,6 +65,11 @@ class JobState:
         """Whether the status can no longer change."""
         return self.status in FINISHED
 
+    @property
+    def progress(self) -> tuple[str, int]:
+        """The status, and how many tenths of the records have been processed: what is worth a line for a person."""
+        return self.status, 10 * (self.processed or 0) // self.total if self.total else 0
+
     def describe(self) -> str:
         """One line for logs and observations: `InProgress, 120 of 525 records, 3 errors`."""
         parts = [self.status]

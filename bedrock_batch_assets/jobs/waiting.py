@@ -32,7 +32,7 @@ def wait_until_finished(
     jobs: BedrockBatchJobs,
     arn: str,
     *,
-    on_change: Callable[[JobState], None],
+    on_change: Callable[[JobState, float | None], None],
     on_trouble: Callable[[str], None],
     clock: Clock,
     has_finished_notice: Callable[[], bool] = lambda: False,
@@ -40,7 +40,8 @@ def wait_until_finished(
     """Look at a job until it has finished, however long that takes, and return its last state.
 
     Throttling, server errors, broken connections and credentials that have expired only slow it down. `on_change` is
-    called for each new status, not for each look, and `on_trouble` once for each run of failing looks.
+    called for each new status and each tenth of the records, not for each look, with the seconds that are left at the
+    pace so far (None if that is not known); and `on_trouble` once for each run of failing looks.
     `has_finished_notice` says whether the sensor has seen the job finished: then the next look comes at once. It may
     be wrong, or never say so.
 
@@ -51,7 +52,8 @@ def wait_until_finished(
     from botocore.exceptions import BotoCoreError, ClientError
 
     started = clock.now()
-    status: str | None = None
+    shown: tuple[str, int] | None = None
+    pace = _Pace()
     failures = 0
     told = False
     while True:
@@ -59,7 +61,7 @@ def wait_until_finished(
             state = jobs.get(arn)
         except (ClientError, BotoCoreError, UnreachableServiceError, LapsedCredentialsError) as error:
             unknown = isinstance(error, ClientError) and error_code(error) == "ResourceNotFoundException"
-            in_grace = unknown and status is None and clock.now() - started < NOT_FOUND_GRACE_SECONDS
+            in_grace = unknown and shown is None and clock.now() - started < NOT_FOUND_GRACE_SECONDS
             if not (in_grace or can_be_waited_out(error)):
                 raise
             if failures == 0:
@@ -68,9 +70,10 @@ def wait_until_finished(
             failures += 1
             continue
         failures = 0
-        if state.status != status:
-            status = state.status
-            on_change(state)
+        left = pace.seconds_left(state, clock.now())
+        if state.progress != shown:
+            shown = state.progress
+            on_change(state, left)
         if state.finished:
             return state
         seconds = poll_seconds(clock.now() - started, jobs.max_poll_seconds, clock.random())
@@ -80,6 +83,24 @@ def wait_until_finished(
             told = False
         else:
             told = _sleep_until_notice(clock, seconds, has_finished_notice)
+
+
+class _Pace:
+    """How fast a job processes records, since the first of them was seen processed."""
+
+    def __init__(self) -> None:
+        self._first: tuple[float, int] | None = None
+
+    def seconds_left(self, state: JobState, now: float) -> float | None:
+        """How long the rest will take at this pace; None if that is not known."""
+        if state.finished or not state.processed or not state.total:
+            return None
+        if self._first is None:
+            self._first = (now, state.processed)
+        since, processed = self._first
+        if state.processed == processed or now <= since:
+            return None
+        return (state.total - state.processed) * (now - since) / (state.processed - processed)
 
 
 def _sleep_until_notice(clock: Clock, seconds: float, has_finished_notice: Callable[[], bool]) -> bool:

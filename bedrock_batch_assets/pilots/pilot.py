@@ -85,6 +85,10 @@ class PilotReport(msgspec.Struct, frozen=True, kw_only=True):
         return dict(Counter(row.record_status for row in self.rows))
 
 
+# What a line of the run's log ends with after each answer.
+ROWS_ANSWERED = "rows answered"
+
+
 def run_pilot(
     request: ResolvedRequest,
     source: "Source",
@@ -127,7 +131,7 @@ def run_pilot(
         table = ingest(request, source=source, renderer=renderer, directory=Path(folder))
         chosen = sample(table.parquet_path, choose_rows(table.sizes, rows, seed=seed), renderer)
     lines, sent = _kept_answers(request, storage, on_demand, clock).ask(
-        [row.body for row in chosen], lambda done, total: log(f"{done} of {total} rows answered")
+        [row.body for row in chosen], lambda done, total: log(f"{done} of {total} {ROWS_ANSWERED}")
     )
     parser = OutputParser(request.processor)
     answers = [next(iter(parser.parse([msgspec.json.encode(line)]))) for line in lines]

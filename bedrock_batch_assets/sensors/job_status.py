@@ -14,15 +14,18 @@ import msgspec
 from dagster import AssetKey
 
 from bedrock_batch_assets.errors import BatchError
+from bedrock_batch_assets.internals.dagster_internals import BACKFILL_ID_TAG
 from bedrock_batch_assets.jobs.events import JobEvent, drain_events
 from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
 from bedrock_batch_assets.jobs.state import JobState
-from bedrock_batch_assets.runs.identity import identify
+from bedrock_batch_assets.runs.identity import RunIdentity, batch_of_chunk, identify
 from bedrock_batch_assets.runs.job_notices import post_finished_notices
 from bedrock_batch_assets.runs.statuses import at_work_statuses
+from bedrock_batch_assets.sensors.batch_panel import Panels, Shown, batch_panels
 from bedrock_batch_assets.sensors.cursors import encode_cursor, read_cursor
 from bedrock_batch_assets.sensors.orphans import canceled_jobs, end_dead_runs, family_of, stop_orphans
 from bedrock_batch_assets.sensors.outages import skipping_outages
+from bedrock_batch_assets.storage.resource import BatchStorage
 from bedrock_batch_assets.tags import JOB_ARN_TAG
 
 # A job lives at most 168 hours (`timeoutDurationInHours`) and some more in the service's queues.
@@ -48,18 +51,23 @@ class Cursor(msgspec.Struct):
     ended: list[str] = []
     # Ticks without a sweep since the last one.
     quiet_ticks: int = 0
+    # What the panel of each batch in flight shows.
+    panels: dict[str, Shown] = {}
 
 
 @dg.sensor(
-    asset_selection=dg.AssetSelection.assets("batch_job_outputs"),
+    asset_selection=dg.AssetSelection.assets("batch_job_outputs", "input_dataset"),
     minimum_interval_seconds=10,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Reports status and record counts of the jobs in flight as observations of batch_job_outputs. Ends "
+    description="Reports status and record counts of the jobs in flight as observations of batch_job_outputs, and how "
+    "far each batch is as observations of input_dataset. Ends "
     "runs whose process is gone, so that a retry takes over their jobs, and stops jobs whose run was cancelled after "
     "its process had died.",
 )
 @skipping_outages
-def job_status_sensor(context: dg.SensorEvaluationContext, jobs: BedrockBatchJobs) -> dg.SensorResult | dg.SkipReason:
+def job_status_sensor(
+    context: dg.SensorEvaluationContext, jobs: BedrockBatchJobs, storage: BatchStorage
+) -> dg.SensorResult | dg.SkipReason:
     """Reports the jobs in flight, ends runs whose process is gone, and stops jobs that have lost their run."""
     _end_dead_runs(context)
     if not jobs.role_arn:
@@ -68,16 +76,21 @@ def job_status_sensor(context: dg.SensorEvaluationContext, jobs: BedrockBatchJob
     watched = _watched_jobs(context.instance, cursor)
     events = read_job_events(context, jobs, watched.owned) if jobs.event_queue_url else None
     if not watched.owned and not watched.orphaned:
-        return dg.SensorResult(cursor=encode_cursor(Cursor(ended=watched.ended)), skip_reason="No job in flight.")
+        panels = _panels(context, storage, watched, [], cursor, jobs.console_url)
+        next_cursor = Cursor(ended=watched.ended, panels=panels.shown)
+        return dg.SensorResult(
+            asset_events=panels.events, cursor=encode_cursor(next_cursor), skip_reason="No job in flight."
+        )
     if not watched.orphaned and not is_time_to_look(cursor, watched.owned, events):
-        quiet = Cursor(since=cursor.since, seen=cursor.seen, ended=watched.ended, quiet_ticks=cursor.quiet_ticks + 1)
+        quiet = msgspec.structs.replace(cursor, ended=watched.ended, quiet_ticks=cursor.quiet_ticks + 1)
         return dg.SensorResult(
             cursor=encode_cursor(quiet), skip_reason=f"{len(watched.owned)} jobs in flight, no event."
         )
     states = _look(context, jobs, watched, cursor.since)
     if isinstance(states, dg.SkipReason):
         return states
-    return _report_jobs(context.instance, watched, states, cursor, jobs.console_url)
+    panels = _panels(context, storage, watched, states, cursor, jobs.console_url)
+    return _report_jobs(context.instance, watched, states, cursor, jobs.console_url, panels)
 
 
 @dataclass(frozen=True)
@@ -88,11 +101,13 @@ class WatchedJobs:
         owned: Chunk key by job ARN, for the jobs that running runs own.
         orphaned: Chunk key by family, for the jobs of cancelled runs.
         ended: Families of cancelled runs whose jobs have ended: nothing more to do for them.
+        backfills: Backfill by batch, for the batches of owned jobs.
     """
 
     owned: dict[str, str]
     orphaned: dict[str, str]
     ended: list[str]
+    backfills: dict[str, str]
 
 
 def _end_dead_runs(context: dg.SensorEvaluationContext) -> None:
@@ -106,8 +121,10 @@ def _end_dead_runs(context: dg.SensorEvaluationContext) -> None:
 def _watched_jobs(instance: dg.DagsterInstance, cursor: "Cursor") -> WatchedJobs:
     """What this tick has to know of, without asking the service."""
     canceled = canceled_jobs(instance)
+    runs = runs_with_job(instance)
     return WatchedJobs(
-        owned=owned_jobs(instance),
+        owned={run.tags[JOB_ARN_TAG]: identity.partition for run, identity in runs},
+        backfills={identity.batch: run.tags[BACKFILL_ID_TAG] for run, identity in runs if BACKFILL_ID_TAG in run.tags},
         orphaned={family: chunk for family, chunk in canceled.items() if family not in cursor.ended},
         ended=[family for family in cursor.ended if family in canceled],
     )
@@ -128,22 +145,58 @@ def _look(
     return states
 
 
+def _panels(
+    context: dg.SensorEvaluationContext,
+    storage: BatchStorage,
+    watched: WatchedJobs,
+    states: list[JobState],
+    cursor: "Cursor",
+    console_url: str,
+) -> Panels:
+    """How far the batches in flight are."""
+    in_flight: dict[str, dict[str, JobState]] = {}
+    for state in states:
+        chunk = watched.owned.get(state.arn)
+        batch = batch_of_chunk(chunk) if chunk is not None else None
+        if chunk is not None and batch is not None:
+            in_flight.setdefault(batch, {})[chunk] = state
+    return batch_panels(
+        context.instance,
+        storage,
+        in_flight,
+        cursor.panels,
+        backfills=watched.backfills,
+        console_url=console_url,
+        now=time.time(),
+        complain=context.log.warning,
+    )
+
+
 def _report_jobs(
-    instance: dg.DagsterInstance, watched: WatchedJobs, states: list[JobState], cursor: "Cursor", console_url: str
+    instance: dg.DagsterInstance,
+    watched: WatchedJobs,
+    states: list[JobState],
+    cursor: "Cursor",
+    console_url: str,
+    panels: Panels,
 ) -> dg.SensorResult:
     """Observations of what changed, notices to the runs whose jobs have finished, and the next tick's cursor."""
     mine = [state for state in states if state.arn in watched.owned]
-    news = [state for state in mine if cursor.seen.get(state.job_id) != _report(state)]
+    news = [state for state in mine if cursor.seen.get(state.job_id) != state.progress]
     changed = news[:MAX_OBSERVATIONS]
     post_finished_notices(instance, [state.arn for state in news if state.finished])
-    told = cursor.seen | {state.job_id: _report(state) for state in changed}
+    told = cursor.seen | {state.job_id: state.progress for state in changed}
     next_cursor = Cursor(
         since=_oldest(states, watched),
         seen={state.job_id: told[state.job_id] for state in mine if state.job_id in told},
         ended=watched.ended + _ended_families(states, watched),
+        panels=panels.shown,
     )
     return dg.SensorResult(
-        asset_events=[observation(watched.owned[state.arn], state, console_url) for state in changed],
+        asset_events=[
+            *(observation(watched.owned[state.arn], state, console_url) for state in changed),
+            *panels.events,
+        ],
         cursor=encode_cursor(next_cursor),
         skip_reason=f"{len(mine)} jobs in flight, {len(changed)} changed.",
     )
@@ -204,15 +257,11 @@ def is_time_to_look(cursor: Cursor, owned: Mapping[str, str], events: list[JobEv
     return "" in reported.values() or any(reported.get(event.arn, event.status) != event.status for event in events)
 
 
-def _report(state: JobState) -> tuple[str, int]:
-    return state.status, state.processed or 0
-
-
-def owned_jobs(instance: dg.DagsterInstance) -> dict[str, str]:
-    """Chunk key by job ARN, for the jobs that running runs own, whoever launched them."""
+def runs_with_job(instance: dg.DagsterInstance) -> list[tuple[dg.DagsterRun, RunIdentity]]:
+    """The running runs that own a job, whoever launched them."""
     runs = instance.get_runs(filters=dg.RunsFilter(statuses=at_work_statuses()))
-    owners = {run.tags[JOB_ARN_TAG]: identify(instance, run) for run in runs if JOB_ARN_TAG in run.tags}
-    return {arn: identity.partition for arn, identity in owners.items() if identity is not None}
+    owners = [(run, identify(instance, run)) for run in runs if JOB_ARN_TAG in run.tags]
+    return [(run, identity) for run, identity in owners if identity is not None]
 
 
 def sweep(

@@ -165,7 +165,9 @@ def test_a_persons_cancel_ends_the_wait(watched: Bench) -> None:
     assert result.all_events[-1].event_type is dg.DagsterEventType.RUN_CANCELED
     assert watched.aws.jobs()[0]["status"] not in {"Stopping", "Stopped"}
     watched.aws.put_settings({"api_faults": []})
-    context = dg.build_sensor_context(instance=watched.instance, resources={"jobs": watched.jobs})
+    context = dg.build_sensor_context(
+        instance=watched.instance, resources={"jobs": watched.jobs, "storage": watched.storage}
+    )
     job_status_sensor(context)
     watched.aws.wait_for_status("Stopped")
 

@@ -74,7 +74,7 @@ def collect(chunk: Chunk, jobs: BedrockBatchJobs, payer: str | None = None) -> O
     return collect_answers(answers, payer=payer)
 
 
-def void(_: object) -> None:
+def void(*_: object) -> None:
     """Nothing."""
 
 

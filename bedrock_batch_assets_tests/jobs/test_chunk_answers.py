@@ -87,7 +87,7 @@ class Chunk:
         return [job["name"].removeprefix(str(JobName(CHUNK, self.records.digest))) for job in self.aws.jobs()]
 
 
-def void(_: object) -> None:
+def void(*_: object) -> None:
     """Nothing."""
 
 

@@ -60,7 +60,11 @@ def wait(*answers: str | Exception) -> tuple[JobState, list[str], list[str], Fak
     changes: list[str] = []
     troubles: list[str] = []
     state = wait_until_finished(
-        jobs, ARN, on_change=lambda state: changes.append(state.status), on_trouble=troubles.append, clock=time.clock()
+        jobs,
+        ARN,
+        on_change=lambda state, _: changes.append(state.status),
+        on_trouble=troubles.append,
+        clock=time.clock(),
     )
     return state, changes, troubles, time
 
@@ -150,7 +154,7 @@ def test_word_that_the_job_has_finished_ends_the_sleep(told_at: float, seen_at: 
         jobs,
         ARN,
         # The first look takes so long that the job counts as an old one.
-        on_change=lambda _: setattr(time, "time", 2_000.0),
+        on_change=lambda *_: setattr(time, "time", 2_000.0),
         on_trouble=print,
         clock=time.clock(),
         has_finished_notice=lambda: told_at <= time.time < told_at + 3,
@@ -167,7 +171,7 @@ def test_wrong_word_costs_one_look_a_poll() -> None:
     wait_until_finished(
         jobs,
         ARN,
-        on_change=lambda state: setattr(time, "time", 2_000.0) if not state.finished else None,
+        on_change=lambda state, _: setattr(time, "time", 2_000.0) if not state.finished else None,
         on_trouble=print,
         clock=time.clock(),
         has_finished_notice=lambda: True,

@@ -27,7 +27,7 @@ def test_the_job_sensor_skips_and_goes_on(bench: Bench, aws_files: AwsFiles) -> 
     bench.aws.wait_for_status("Completed")
     make_run(bench.instance, DagsterRunStatus.STARTED, **chunk_tags(0, arn))
     bench.aws.put_settings({"expired_access_keys": ["old"]})
-    context = dg.build_sensor_context(instance=bench.instance, resources={"jobs": bench.jobs})
+    context = dg.build_sensor_context(instance=bench.instance, resources={"jobs": bench.jobs, "storage": bench.storage})
     skipped = job_status_sensor(context)
     assert isinstance(skipped, dg.SkipReason)
     assert skipped.skip_message is not None

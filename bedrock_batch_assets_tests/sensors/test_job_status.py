@@ -58,7 +58,9 @@ def make_job(bench: Bench, index: int = 0) -> str:
 
 
 def tick(bench: Bench, cursor: str | None = None) -> dg.SensorResult:
-    context = dg.build_sensor_context(instance=bench.instance, cursor=cursor, resources={"jobs": bench.jobs})
+    context = dg.build_sensor_context(
+        instance=bench.instance, cursor=cursor, resources={"jobs": bench.jobs, "storage": bench.storage}
+    )
     result = job_status_sensor(context)
     assert isinstance(result, dg.SensorResult)
     return result

@@ -156,7 +156,9 @@ def test_an_event_reaches_the_run_also_where_the_list_fails(watched: Watched) ->
     watched.bench.aws.advance(100)
     watched.bench.aws.put_settings({"api_faults": [{"operation": "ListModelInvocationJobs", "code": "AccessDenied"}]})
     context = dg.build_sensor_context(
-        instance=watched.bench.instance, cursor=watched.cursor, resources={"jobs": watched.bench.jobs}
+        instance=watched.bench.instance,
+        cursor=watched.cursor,
+        resources={"jobs": watched.bench.jobs, "storage": watched.bench.storage},
     )
     assert isinstance(sensor_module.job_status_sensor(context), dg.SkipReason)
     assert has_finished_notice(watched.bench.instance, arn)

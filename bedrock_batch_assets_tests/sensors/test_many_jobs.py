@@ -39,7 +39,9 @@ def test_all_runs_hear_at_once_and_reports_come_over_several_ticks(
         cursor: str | None = None
         reported: list[list[str | None]] = []
         for _ in range(4):
-            context = dg.build_sensor_context(instance=instance, cursor=cursor, resources={"jobs": bench.jobs})
+            context = dg.build_sensor_context(
+                instance=instance, cursor=cursor, resources={"jobs": bench.jobs, "storage": bench.storage}
+            )
             result = module.job_status_sensor(context)
             assert isinstance(result, dg.SensorResult)
             assert all(has_finished_notice(instance, arn) for arn in arns)

@@ -20,7 +20,7 @@ def bench(local_aws: LocalAws, postgres_instance: dg.DagsterInstance, quick_driv
 
 
 def tick(bench: Bench, sensor: dg.SensorDefinition, cursor: str | None) -> dg.SensorResult | dg.SkipReason:
-    resources = {"jobs": bench.jobs} if sensor is job_status_sensor else {"storage": bench.storage}
+    resources = {"storage": bench.storage, **({"jobs": bench.jobs} if sensor is job_status_sensor else {})}
     context = dg.build_sensor_context(instance=bench.instance, cursor=cursor, resources=resources)
     result = sensor(context)
     assert isinstance(result, dg.SensorResult | dg.SkipReason)
