@@ -1,5 +1,8 @@
 """The errors that a person can act on."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class BatchError(Exception):
     """Something that a person has to change.
@@ -31,3 +34,11 @@ class CredentialsError(ConfigurationError):
 
 class LapsedCredentialsError(CredentialsError):
     """AWS does not accept the credentials any more, and would accept renewed ones: work can go on with those."""
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """` Did you mean 'status'?`, or an empty text if nothing is like it. Swapped letters are the likeliest mistake."""
+    names = sorted(known)
+    swapped = [name for name in names if sorted(name) == sorted(given)]
+    found = swapped or difflib.get_close_matches(given, names, n=1)
+    return f" Did you mean {found[0]!r}?" if found else ""

@@ -14,7 +14,7 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, Self
 
-from bedrock_batch_assets.errors import RequestError
+from bedrock_batch_assets.errors import RequestError, did_you_mean
 
 # A name in braces is a column of the input. `{{` and `}}` stand for single braces.
 prompt_id_to_template: dict[str, str] = {
@@ -174,8 +174,9 @@ def get_prompt_template(prompt_id: str) -> PromptTemplate:
     template = prompt_id_to_template.get(prompt_id)
     if template is None:
         known = ", ".join(sorted(prompt_id_to_template))
+        meant = did_you_mean(prompt_id, prompt_id_to_template)
         raise RequestError(
-            f"prompt_id {prompt_id!r} is unknown. Use one of: {known}; or add it to prompt_templates.py."
+            f"prompt_id {prompt_id!r} is unknown.{meant} Use one of: {known}; or add it to prompt_templates.py."
         )
     parsed = PromptTemplate.parse(template, prompt_id)
     if not parsed.placeholders:

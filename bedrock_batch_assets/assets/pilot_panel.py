@@ -30,19 +30,17 @@ def pilot_panel(report: PilotReport) -> dg.MarkdownMetadataValue:
 
 
 def answers_table(report: PilotReport) -> dg.TableMetadataValue:
-    """Prompt and answer of each row."""
+    """Prompt and answer of each row. Few columns: the page is narrow, and the answers are what people read."""
     records = [
         dg.TableRecord(
             {
-                "row": str(row.row),
-                "record_status": row.record_status,
-                "answer": shortened(row.answer or row.record_error or "", _ANSWER_CHARACTERS),
+                "row": f"{row.row} {row.record_status}",
                 "prompt": shortened(row.prompt, _PROMPT_CHARACTERS),
-                "tokens": f"{row.input_tokens or 0} in, {row.output_tokens or 0} out",
+                "answer": shortened(row.answer or row.record_error or "", _ANSWER_CHARACTERS),
             }
         )
         for row in report.rows
     ]
-    names = ("row", "record_status", "answer", "prompt", "tokens")
+    names = ("row", "prompt", "answer")
     schema = dg.TableSchema(columns=[dg.TableColumn(name=name, type="string") for name in names])
     return dg.MetadataValue.table(records, schema=schema)

@@ -1,6 +1,5 @@
 """Batches, as a person sees them: launched, followed to their end, looked at, cancelled."""
 
-import difflib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +23,7 @@ from bedrock_batch_assets.client.webserver import (
     UnreachableError,
     Webserver,
 )
-from bedrock_batch_assets.errors import BatchError, LapsedCredentialsError, RequestError
+from bedrock_batch_assets.errors import BatchError, LapsedCredentialsError, RequestError, did_you_mean
 from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
 from bedrock_batch_assets.jobs.state import JobState
 from bedrock_batch_assets.partitions import chunk_key, is_batch_key
@@ -198,9 +197,8 @@ class Batches:
         """
         known = self.webserver.batch_keys()
         if batch not in known:
-            like = difflib.get_close_matches(batch, known, n=1)
-            meant = f"Did you mean {like[0]!r}? " if like else ""
-            raise RequestError(f"There is no batch {batch!r}. {meant}`bedrock-batch status` lists all of them.")
+            meant = did_you_mean(batch, known)
+            raise RequestError(f"There is no batch {batch!r}.{meant} `bedrock-batch status` lists all of them.")
 
     def _explained(self, failure: ChunkFailure) -> ChunkFailure:
         reason = self.webserver.failure_of(failure.run_id)

@@ -4,7 +4,7 @@ from typing import NoReturn
 
 import click
 
-from bedrock_batch_assets.client.commands.account import doctor, env, models
+from bedrock_batch_assets.client.commands.account import doctor, env, models, prices
 from bedrock_batch_assets.client.commands.data import delete, download
 from bedrock_batch_assets.client.commands.launching import launch, try_
 from bedrock_batch_assets.client.commands.shell import EXIT_CODES, Commands, url_option
@@ -27,7 +27,7 @@ def cli() -> None:
     """
 
 
-for _command in (launch, try_, status, cancel, download, delete, models, env, doctor):
+for _command in (launch, try_, status, cancel, download, delete, models, prices, env, doctor):
     cli.add_command(_command)
 
 

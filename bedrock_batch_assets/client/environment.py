@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from bedrock_batch_assets.client.batches import Batches
 from bedrock_batch_assets.client.webserver import DEFAULT_URL, URL_VARIABLE, Webserver
+from bedrock_batch_assets.errors import RequestError, did_you_mean
 from bedrock_batch_assets.jobs.resource import ROLE_ARN_VARIABLE, BedrockBatchJobs
 from bedrock_batch_assets.storage.bucket_name import BUCKET_VARIABLE
 from bedrock_batch_assets.storage.resource import BatchStorage
@@ -14,6 +15,23 @@ from bedrock_batch_assets.storage.resource import BatchStorage
 def region_from_environment() -> str | None:
     """AWS_REGION, which the AWS CLI and the other SDKs read and boto3 does not; None leaves the choice to boto3."""
     return os.environ.get("AWS_REGION") or None
+
+
+def check_region(region: str) -> None:
+    """Refuse a Region that the installed botocore does not know.
+
+    Raises:
+        RequestError: It does not. Names one that is like it.
+    """
+    import botocore.session
+
+    session = botocore.session.get_session()
+    partitions = session.get_available_partitions()
+    known = {name for partition in partitions for name in session.get_available_regions("ec2", partition)}
+    if region not in known:
+        raise RequestError(
+            f"There is no AWS Region {region!r}.{did_you_mean(region, known)} (If it is new, upgrade boto3.)"
+        )
 
 
 def url_from_environment() -> str:

@@ -1,11 +1,10 @@
 """The request as a JSON file: the input of the Step Functions solution, with this platform's fields added."""
 
-import difflib
 import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from bedrock_batch_assets.errors import RequestError
+from bedrock_batch_assets.errors import RequestError, did_you_mean
 
 if TYPE_CHECKING:
     from bedrock_batch_assets.request import BatchRequest
@@ -44,8 +43,7 @@ def checked_request(fields: Mapping[str, Any]) -> "tuple[str, BatchRequest]":
     known = set(BatchRequest.model_fields)
     unknown = sorted(set(fields) - known - {BATCH_FIELD})
     if unknown:
-        like = difflib.get_close_matches(unknown[0], [*known, BATCH_FIELD], n=1)
-        meant = f" Did you mean {like[0]}?" if like else ""
+        meant = did_you_mean(unknown[0], [*known, BATCH_FIELD])
         raise RequestError(
             f"The request has unknown fields: {', '.join(unknown)}.{meant} It takes {BATCH_FIELD}, "
             f"{', '.join(sorted(known))}."

@@ -42,6 +42,8 @@ def service_of(request: Request) -> str:
         return "sqs"
     if target.startswith("AWSEvents."):
         return "events"
+    if target.startswith("AWSPriceListService."):
+        return "pricing"
     # A caller without credentials asks STS for them without a signature.
     if not request.service and _UNSIGNED_STS.search(request.body):
         return "sts"

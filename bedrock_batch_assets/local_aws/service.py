@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from bedrock_batch_assets.local_aws import catalog_api, control, moto_internals
+from bedrock_batch_assets.local_aws import catalog_api, control, moto_internals, price_list_api
 from bedrock_batch_assets.local_aws.account import Account
 from bedrock_batch_assets.local_aws.batch_api import BatchApi
 from bedrock_batch_assets.local_aws.calls import (
@@ -128,6 +128,8 @@ class Service:
     ) -> Answer:
         if service in {"bedrock", "bedrock-runtime"}:
             return self._bedrock(environ, request, operation, labels)
+        if service == "pricing" and operation == "GetProducts":
+            return json_answer(price_list_api.get_products(request.json()))
         found = self.account.list_objects(labels["Bucket"], request.query) if operation == "ListObjectsV2" else None
         return found or self._through_moto(environ, request.body, service)
 

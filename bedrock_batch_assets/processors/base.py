@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, Self
 import dagster as dg
 import msgspec
 
-from bedrock_batch_assets.errors import RequestError
+from bedrock_batch_assets.errors import RequestError, did_you_mean
 
 
 class ModelAnswer(msgspec.Struct, frozen=True, gc=False):
@@ -116,8 +116,8 @@ class BaseProcessor(dg.ConfigurableResource, ABC):  # type: ignore[type-arg]
         unknown = sorted(set(parameters) - set(fields))
         if unknown:
             raise RequestError(
-                f"inference_parameters has {unknown[0]!r}, which {type(self).__name__} does not know: "
-                f"it takes {', '.join(sorted(fields))}."
+                f"inference_parameters has {unknown[0]!r}, which {type(self).__name__} does not know."
+                f"{did_you_mean(unknown[0], fields)} It takes {', '.join(sorted(fields))}."
             )
         current = {name: getattr(self, name) for name in fields}
         try:

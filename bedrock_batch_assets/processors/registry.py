@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import dagster as dg
 
-from bedrock_batch_assets.errors import RequestError
+from bedrock_batch_assets.errors import RequestError, did_you_mean
 from bedrock_batch_assets.processors.anthropic import AnthropicProcessor
 from bedrock_batch_assets.processors.base import BaseProcessor
 from bedrock_batch_assets.processors.converse import ConverseProcessor
@@ -136,7 +136,8 @@ class Processors(dg.ConfigurableResource):  # type: ignore[type-arg]
     def _named(self, name: str) -> tuple[str, BaseProcessor]:
         processors = self.by_name()
         if name not in processors:
-            raise RequestError(f"processor {name!r} is unknown. Use one of: {', '.join(processors)}.")
+            meant = did_you_mean(name, processors)
+            raise RequestError(f"processor {name!r} is unknown.{meant} Use one of: {', '.join(processors)}.")
         return name, processors[name]
 
     def _matching(self, model_id: str, base_id: str) -> tuple[str, BaseProcessor]:

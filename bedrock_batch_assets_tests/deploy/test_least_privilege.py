@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from bedrock_batch_assets.client.downloads import plan_download, run_download
 from bedrock_batch_assets.client.models import list_models
 from bedrock_batch_assets.client.stack import stack_environment
 from bedrock_batch_assets.client.webserver import Webserver
+from bedrock_batch_assets.cost.price_list import read_prices
 from bedrock_batch_assets.cost.prices import Prices
 from bedrock_batch_assets.errors import BatchError
 from bedrock_batch_assets.jobs.events import drain_events
@@ -91,6 +93,8 @@ class Account:
             run_download(plan, storage.objects, on_bytes=lambda _: None)
         with self._noted():
             list_models(AwsConnection(), Processors(), every=True)
+        with self._noted():
+            read_prices(AwsConnection(), date(2026, 11, 26))
         with self._noted():
             stack_environment(STACK, AwsConnection())
         with self._noted():

@@ -1,4 +1,6 @@
-"""Commands on the account and the platform: `models`, `env`, `doctor`."""
+"""Commands on the account and the platform: `models`, `prices`, `env`, `doctor`."""
+
+from typing import Any
 
 import click
 
@@ -6,6 +8,7 @@ from bedrock_batch_assets.client.commands.shell import (
     EXIT_CODES,
     UNREACHABLE,
     batches_of,
+    connection_to,
     console_of,
     json_option,
     print_json,
@@ -22,17 +25,43 @@ def models(region: str | None, every: bool, as_json: bool) -> None:
     The service does not tell in advance whether it runs batches of a model in a Region; that shows when the job is
     created.
     """
-    from bedrock_batch_assets.aws.connection import AwsConnection
-    from bedrock_batch_assets.client.environment import region_from_environment
     from bedrock_batch_assets.client.models import list_models
     from bedrock_batch_assets.client.tables import models_table
     from bedrock_batch_assets.processors.registry import Processors
 
-    offers = list_models(AwsConnection(region_name=region or region_from_environment()), Processors(), every=every)
+    offers = list_models(connection_to(region), Processors(), every=every)
     if as_json:
         print_json([offer.to_json() for offer in offers])
     else:
         console_of().print(models_table(offers))
+
+
+@click.command(epilog=EXIT_CODES, short_help="Write a price table from AWS's price list.")
+@click.option("--region", help="AWS Region of the prices. Default: the environment's.")
+@click.option("--output", type=click.File("w", lazy=True), default="-", help="File to write. Default: stdout.")
+def prices(region: str | None, output: Any) -> None:
+    """Write the prices of your Region as a price table, from AWS's Price List API.
+
+    \b
+    bedrock-batch prices --output prices.json
+    export BEDROCK_BATCH_PRICES=$PWD/prices.json
+
+    These are list prices: correct the file if your contract has others.
+    """  # noqa: D301, since click wants the backspace itself
+    from datetime import UTC, datetime
+
+    import msgspec
+
+    from bedrock_batch_assets.cost.price_list import read_prices
+
+    found = read_prices(connection_to(region), datetime.now(UTC).date())
+    text = msgspec.json.format(msgspec.json.encode(found.table), indent=2).decode()
+    output.write(text + "\n")
+    click.echo(f"Prices of {len(found.table.models)} models, {found.table.describe()}", err=True)
+    if found.unknown:
+        names = sorted(found.unknown)
+        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+        click.echo(f"Not among the models of the Region: {', '.join(names[:5])}{more}.", err=True)
 
 
 @click.command(epilog=EXIT_CODES, short_help="Print the environment of a stack of deploy/data.yaml.")
@@ -47,11 +76,9 @@ def env(stack: str, region: str | None, as_json: bool) -> None:
 
     Dagster and `make dev` read .env in their folder.
     """  # noqa: D301, since click wants the backspace itself
-    from bedrock_batch_assets.aws.connection import AwsConnection
-    from bedrock_batch_assets.client.environment import region_from_environment
     from bedrock_batch_assets.client.stack import stack_environment
 
-    variables = stack_environment(stack, AwsConnection(region_name=region or region_from_environment()))
+    variables = stack_environment(stack, connection_to(region))
     if as_json:
         print_json(variables)
     else:

@@ -3,20 +3,20 @@
 Modules are imported inside functions: `--help` answers at once, without Dagster and boto3.
 """
 
-import difflib
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from bedrock_batch_assets.errors import BatchError, ConfigurationError
+from bedrock_batch_assets.errors import BatchError, ConfigurationError, did_you_mean
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from bedrock_batch_assets.aws.connection import AwsConnection
     from bedrock_batch_assets.client.batches import Batches
 
 BATCH_FAILED = 1
@@ -125,10 +125,18 @@ def batches_of(ctx: click.Context) -> "Batches":
     return batches_from_environment(url, on_trouble=lambda text: click.echo(text, err=True))
 
 
-def did_you_mean(given: str, known: Iterable[str]) -> str:
-    """` Did you mean 'status'?`, or an empty text if nothing is like it."""
-    found = difflib.get_close_matches(given, list(known), n=1)
-    return f" Did you mean {found[0]!r}?" if found else ""
+def connection_to(region: str | None) -> "AwsConnection":
+    """AWS in a Region, or in that of the environment.
+
+    Raises:
+        RequestError: There is no such Region.
+    """
+    from bedrock_batch_assets.aws.connection import AwsConnection
+    from bedrock_batch_assets.client.environment import check_region, region_from_environment
+
+    if region is not None:
+        check_region(region)
+    return AwsConnection(region_name=region or region_from_environment())
 
 
 def console_of(*, stderr: bool = False) -> "Console":

@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 
 @click.command(epilog=EXIT_CODES)
 @click.argument("batch", required=False)
-@click.option(
-    "--watch", is_flag=True, help="Follow the batch to its end: rows, cost so far, time left, errors."
-)
+@click.option("--watch", is_flag=True, help="Follow the batch to its end: rows, cost so far, time left, errors.")
 @json_option
 @click.pass_context
 def status(ctx: click.Context, batch: str | None, watch: bool, as_json: bool) -> None:
