@@ -1,14 +1,19 @@
 """The code location: assets, sensors and resources wired together."""
 
+from functools import partial
+
 import dagster as dg
 
 from bedrock_batch_assets.assets.batch_job_outputs import batch_job_outputs
-from bedrock_batch_assets.assets.input_dataset import input_dataset
+from bedrock_batch_assets.assets.input_dataset import input_dataset_of
 from bedrock_batch_assets.assets.jsonl_chunks import jsonl_chunks
-from bedrock_batch_assets.assets.pilot import pilot
+from bedrock_batch_assets.assets.launchpad import allowed_models, offering
+from bedrock_batch_assets.assets.pilot import pilot_of
 from bedrock_batch_assets.assets.result_parts import result_parts
 from bedrock_batch_assets.assets.result_table import result_table
 from bedrock_batch_assets.processors.registry import Processors
+from bedrock_batch_assets.prompt_templates import prompt_id_to_template
+from bedrock_batch_assets.request import BatchRequest, PilotRequest
 from bedrock_batch_assets.resources import default_resources, fixed
 from bedrock_batch_assets.runs.forked_workers import start_forked_workers
 from bedrock_batch_assets.runs.instance_rules import warn_code_server
@@ -24,8 +29,17 @@ def platform(processors: Processors | None = None) -> dg.Definitions:
     """
     start_forked_workers()
     warn_code_server()
+    processors = processors or Processors()
+    offer = partial(offering, prompts=prompt_id_to_template, processors=processors.by_name(), models=allowed_models())
     return dg.Definitions(
-        assets=[pilot, input_dataset, jsonl_chunks, batch_job_outputs, result_parts, result_table],
+        assets=[
+            pilot_of(offer(PilotRequest)),
+            input_dataset_of(offer(BatchRequest)),
+            jsonl_chunks,
+            batch_job_outputs,
+            result_parts,
+            result_table,
+        ],
         sensors=[batch_progress_sensor, job_status_sensor],
         resources=fixed(default_resources(processors)),
         # A run mostly waits, so one process is enough for it.

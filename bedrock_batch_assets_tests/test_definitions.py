@@ -19,6 +19,7 @@ from dagster._core.snap.snap_to_yaml import default_values_yaml_from_type_snap
 from bedrock_batch_assets.definitions import platform
 from bedrock_batch_assets.processors.anthropic import AnthropicProcessor
 from bedrock_batch_assets.processors.registry import Processors
+from bedrock_batch_assets.prompt_templates import prompt_id_to_template
 
 PROJECT = Path(__file__).resolve().parents[1]
 HEAVY = ["pandas", "pyarrow", "datasets", "numpy", "moto", "boto3", "botocore"]
@@ -35,7 +36,7 @@ def test_loading_the_definitions_imports_nothing_heavy() -> None:
 
 
 def test_the_graph_is_that_of_the_readme() -> None:
-    """Five assets, and exactly their five edges; each has a description, a group, kinds and an owner."""
+    """Five assets, exactly their five edges, and a pilot by itself; each with description, group, kinds and owner."""
     graph = platform().resolve_asset_graph()
     edges = {
         (parent.to_user_string(), key.to_user_string())
@@ -52,7 +53,7 @@ def test_the_graph_is_that_of_the_readme() -> None:
     for key in graph.get_all_asset_keys():
         node = graph.get(key)
         assert node.description
-        assert node.group_name == "batch_inference"
+        assert node.group_name == ("batch_pilot" if key == AssetKey("pilot") else "batch_inference")
         assert node.kinds
         assert node.owners
 
@@ -78,7 +79,11 @@ def test_processors_of_ones_own_take_the_place_of_the_defaults() -> None:
         assert ready.processors.anthropic.max_tokens == 77
 
 
-REQUEST = {"model_id": "anthropic.claude-3-haiku-20240307-v1:0", "s3_uri": "s3://b/x.csv", "prompt_id": "p"}
+REQUEST = {
+    "model_id": "anthropic.claude-3-haiku-20240307-v1:0",
+    "s3_uri": "s3://b/x.csv",
+    "prompt_id": "joke_about_topic",
+}
 
 
 def test_the_launchpad_is_the_request_alone() -> None:
@@ -95,6 +100,29 @@ def test_the_launchpad_is_the_request_alone() -> None:
     for name in ("storage", "jobs", "prices", "processors"):
         with pytest.raises(dg.DagsterInvalidConfigError):
             dg.validate_run_config(subset, {**request, "resources": {name: {"config": {"prefix": "elsewhere/"}}}})
+
+
+@pytest.mark.parametrize("asset", ["input_dataset", "pilot"])
+@pytest.mark.parametrize(
+    ("field", "wrong"), [("prompt_id", "joke"), ("output_format", "xlsx"), ("processor", "claude"), ("model_id", "x.y")]
+)
+def test_the_launchpad_refuses_a_wrong_value(
+    monkeypatch: pytest.MonkeyPatch, asset: str, field: str, wrong: str
+) -> None:
+    """Prompts, formats, processors, and models if the environment lists them, are red before anything runs."""
+    monkeypatch.setenv("BEDROCK_BATCH_MODELS", f"{REQUEST['model_id']}, amazon.titan-embed-text-v2:0")
+    subset = platform().resolve_implicit_global_asset_job_def().get_subset(asset_selection={AssetKey(asset)})
+    assert dg.validate_run_config(subset, {"ops": {asset: {"config": REQUEST}}})
+    with pytest.raises(dg.DagsterInvalidConfigError, match=field):
+        dg.validate_run_config(subset, {"ops": {asset: {"config": {**REQUEST, field: wrong}}}})
+
+
+def test_a_prompt_of_ones_own_is_offered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was added before the definitions load can be chosen; without a list of models any id can."""
+    monkeypatch.setitem(prompt_id_to_template, "my summary (v2)", "Sum up {text}.")
+    subset = platform().resolve_implicit_global_asset_job_def().get_subset(asset_selection={AssetKey("input_dataset")})
+    config = {**REQUEST, "prompt_id": "my summary (v2)", "model_id": "any.model"}
+    assert dg.validate_run_config(subset, {"ops": {"input_dataset": {"config": config}}})
 
 
 def test_settings_come_from_the_environment_when_the_location_loads(monkeypatch: pytest.MonkeyPatch) -> None:

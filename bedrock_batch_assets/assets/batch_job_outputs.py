@@ -8,7 +8,7 @@ import dagster as dg
 from dagster import DagsterExecutionInterruptedError
 from pydantic import Field
 
-from bedrock_batch_assets.assets.reporting import asset_run
+from bedrock_batch_assets.assets.reporting import RunStopped, asset_run
 from bedrock_batch_assets.chunks.answered_chunk import answers_of, collect_answers
 from bedrock_batch_assets.chunks.chunk import Chunk
 from bedrock_batch_assets.errors import BatchError
@@ -139,9 +139,9 @@ class _JobOwner:
         try:
             yield
         except DagsterExecutionInterruptedError:
-            # Not an Exception, and to be raised again as it is: any other would be a step failure, which is not
-            # retried.
-            by = self._ended_by()
+            # To be raised again as it is unless Dagster knows of the end: any other would be a step failure, which is
+            # not retried.
+            by, is_canceling = self._ended_by()
             assert chunks.name is not None
             is_gone = by is EndedBy.newer_input and not self._context.instance.has_dynamic_partition(
                 chunks.name, self._chunk
@@ -149,6 +149,11 @@ class _JobOwner:
             if by is EndedBy.person or is_gone:
                 why = "The batch has no such chunk any more" if is_gone else "Terminated"
                 self._stop_jobs(answers, why)
+                if is_canceling:
+                    raise RunStopped(
+                        f"{why}: the run ends, and its job is stopped. What was processed is kept; launch the batch "
+                        "again to go on."
+                    ) from None
             elif by is EndedBy.newer_input:
                 log.warning("The batch has a newer input; the job goes on, and the chunk's next run takes it over.")
             else:
@@ -164,16 +169,18 @@ class _JobOwner:
         except Exception as error:  # noqa: BLE001  # the run is to end as cancelled, not as failed
             log.error(f"The chunk's jobs cannot be stopped now, job_status_sensor will stop them: {error}")
 
-    def _ended_by(self) -> EndedBy:
+    def _ended_by(self) -> tuple[EndedBy, bool]:
+        """Who ended the run, and whether Dagster is about to mark it as cancelled."""
         instance = self._context.instance
         try:
             # The run object is a snapshot from its start, so its status is read again.
-            return ended_by(instance, instance.get_run_by_id(self._context.run.run_id))
+            run = instance.get_run_by_id(self._context.run.run_id)
+            return ended_by(instance, run), run is not None and run.status is dg.DagsterRunStatus.CANCELING
         except Exception as error:
             if not is_outage(error):
                 raise
             # The job goes on. If a person ended the run, job_status_sensor stops the job when the database is back.
-            return EndedBy.nobody
+            return EndedBy.nobody, False
 
 
 def _metadata(

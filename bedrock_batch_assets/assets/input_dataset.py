@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from bedrock_batch_assets.assets.launchpad import as_given, with_config
 from bedrock_batch_assets.assets.reporting import asset_run, column_schema, preview
 from bedrock_batch_assets.cost.prices import Prices
 from bedrock_batch_assets.ingest.resolved_request import resolve_request
@@ -17,13 +18,7 @@ from bedrock_batch_assets.storage.resource import BatchStorage
 from bedrock_batch_assets.tags import MODEL_METADATA, VERSION_METADATA
 
 
-@dg.asset(
-    partitions_def=batches,
-    group_name="batch_inference",
-    kinds={"parquet", "s3"},
-    owners=["team:data-platform"],
-)
-def input_dataset(
+def _input_dataset(
     context: dg.AssetExecutionContext,
     config: BatchRequest,
     storage: BatchStorage,
@@ -43,11 +38,12 @@ def input_dataset(
     for problem in problems:
         context.log.warning(problem)
     with asset_run(context, is_started_by_person=True) as key:
+        given = as_given(config, BatchRequest)
         request = resolve_request(
-            key, config, processors=processors, prices=prices, minimum_records=jobs.minimum_records
+            key, given, processors=processors, prices=prices, minimum_records=jobs.minimum_records
         )
         storage.objects.check_bucket()
-        source = open_source(config, storage.client("s3"))
+        source = open_source(given, storage.client("s3"))
         found = store_input(request, source, storage, previous=storage.find_batch_manifest(key))
         manifest, table = found.manifest, found.table
         _add_chunks(context.instance, manifest)
@@ -76,6 +72,20 @@ def input_dataset(
             **({"instance_warning": " ".join(problems)} if problems else {}),
         },
     )
+
+
+def input_dataset_of(request: type[BatchRequest]) -> dg.AssetsDefinition:
+    """The asset, with a type of request that offers values: see `launchpad.offering`."""
+    return dg.asset(
+        name="input_dataset",
+        partitions_def=batches,
+        group_name="batch_inference",
+        kinds={"parquet", "s3"},
+        owners=["team:data-platform"],
+    )(with_config(_input_dataset, request))
+
+
+input_dataset = input_dataset_of(BatchRequest)
 
 
 def _rows_per_chunk(manifest: BatchManifest) -> str:

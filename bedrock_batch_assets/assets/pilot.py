@@ -4,6 +4,7 @@ from typing import Any
 
 import dagster as dg
 
+from bedrock_batch_assets.assets.launchpad import as_given, with_config
 from bedrock_batch_assets.assets.pilot_panel import answers_table, pilot_panel
 from bedrock_batch_assets.assets.reporting import asset_run
 from bedrock_batch_assets.cost.prices import Prices
@@ -18,14 +19,7 @@ from bedrock_batch_assets.request import PilotRequest, PilotSample
 from bedrock_batch_assets.storage.resource import BatchStorage
 
 
-# A group of its own: "Materialize all" on the batch's page does not ask for a pilot, too.
-@dg.asset(
-    partitions_def=batches,
-    group_name="batch_pilot",
-    kinds={"bedrock", "s3"},
-    owners=["team:data-platform"],
-)
-def pilot(
+def _pilot(
     context: dg.AssetExecutionContext,
     config: PilotRequest,
     storage: BatchStorage,
@@ -42,13 +36,14 @@ def pilot(
     from bedrock_batch_assets.ingest.sources.opening import open_source
 
     with asset_run(context, is_started_by_person=True) as key:
+        given = as_given(config, PilotRequest)
         request = resolve_request(
-            key, config, processors=processors, prices=prices, minimum_records=jobs.minimum_records
+            key, given, processors=processors, prices=prices, minimum_records=jobs.minimum_records
         )
         storage.objects.check_bucket()
         report = run_pilot(
             request,
-            open_source(config, storage.client("s3")),
+            open_source(given, storage.client("s3")),
             storage,
             on_demand,
             rows=config.rows,
@@ -70,3 +65,18 @@ def pilot(
     if report.cost_usd is not None:
         metadata["cost_usd"] = round(report.cost_usd, 6)
     return dg.MaterializeResult(metadata=metadata)
+
+
+def pilot_of(request: type[PilotRequest]) -> dg.AssetsDefinition:
+    """The asset, with a type of request that offers values: see `launchpad.offering`."""
+    return dg.asset(
+        name="pilot",
+        partitions_def=batches,
+        # A group of its own: "Materialize all" on the batch's page does not ask for a pilot, too.
+        group_name="batch_pilot",
+        kinds={"bedrock", "s3"},
+        owners=["team:data-platform"],
+    )(with_config(_pilot, request))
+
+
+pilot = pilot_of(PilotRequest)

@@ -9,6 +9,7 @@ import dagster as dg
 from bedrock_batch_assets.aws.error_kinds import is_passing
 from bedrock_batch_assets.aws.renewal import waiting_for_renewal
 from bedrock_batch_assets.errors import BatchError
+from bedrock_batch_assets.internals.plain_failures import plain_failure
 from bedrock_batch_assets.runs.database import is_outage
 from bedrock_batch_assets.runs.heartbeat import beating, keep_beating
 from bedrock_batch_assets.runs.identity import tag_run
@@ -58,8 +59,17 @@ def asset_run(context: dg.AssetExecutionContext, *, is_started_by_person: bool =
             keep_beating(context.instance, context.run.run_id, seconds)
             raise dg.RetryRequested(max_retries=MAX_STEP_RETRIES, seconds_to_wait=seconds) from error
         if is_for_people:
-            raise dg.Failure(description=str(error), allow_retries=False) from None
+            raise plain_failure(str(error)) from None
         raise
+    except RunStopped as stopped:
+        raise plain_failure(str(stopped)) from None
+
+
+class RunStopped(BaseException):  # no error: a person wanted it
+    """A person, or a newer input, has ended the run, and Dagster knows that. The message says what becomes of its job.
+
+    Not an Exception, as Dagster's own interruption is none: nothing on the way may take it for an error.
+    """
 
 
 def _passing_cause(error: Exception) -> str | None:

@@ -155,6 +155,21 @@ class Batches:
                     return
             self._sleep(min(MAX_POLL_SECONDS, max(MIN_POLL_SECONDS, (self._now() - started) / 20)))
 
+    def last_request(self, batch: str) -> str:
+        """The config of the batch's last launch, refused or not, as the launchpad takes it.
+
+        Raises:
+            RequestError: There is no such batch, or it was never launched.
+        """
+        self.require(batch)
+        runs = self.webserver.runs(batch)
+        for asset in ("input_dataset", "pilot"):
+            run = next((run for run in runs if asset in run.assets), None)
+            if run is not None:
+                text = self.webserver.run_config_of(run.id)
+                return text.replace(f"  {asset}:", "  input_dataset:", 1)
+        raise RequestError(f"Batch {batch} was never launched.")
+
     def watch(self, batch: str) -> Iterator[BatchView]:
         """How far a batch is, again and again, until it has ended. Errors that may pass are waited out, see `follow`.
 

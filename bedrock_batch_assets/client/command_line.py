@@ -6,7 +6,7 @@ import click
 
 from bedrock_batch_assets.client.commands.account import doctor, env, models, prices
 from bedrock_batch_assets.client.commands.data import delete, download
-from bedrock_batch_assets.client.commands.launching import launch, try_
+from bedrock_batch_assets.client.commands.launching import launch, request_, try_
 from bedrock_batch_assets.client.commands.shell import EXIT_CODES, Commands, url_option
 from bedrock_batch_assets.client.commands.watching import cancel, status
 
@@ -27,7 +27,7 @@ def cli() -> None:
     """
 
 
-for _command in (launch, try_, status, cancel, download, delete, models, prices, env, doctor):
+for _command in (launch, try_, request_, status, cancel, download, delete, models, prices, env, doctor):
     cli.add_command(_command)
 
 

@@ -124,6 +124,12 @@ query RunLog($id: ID!) {
 }
 """
 
+RUN_CONFIG = """
+query RunConfig($id: ID!) {
+  runOrError(runId: $id) { __typename ... on Run { runConfigYaml } ... on Error { message } }
+}
+"""
+
 MATERIALIZATIONS = """
 query Materializations($key: AssetKeyInput!, $partitions: [String!]!, $metadata: Boolean!) {
   assetNodeOrError(assetKey: $key) {

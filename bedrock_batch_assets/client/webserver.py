@@ -1,13 +1,14 @@
 """Dagster's webserver, through the GraphQL API that its UI uses."""
 
 import json
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from bedrock_batch_assets.client import documents
-from bedrock_batch_assets.errors import BatchError, RequestError
+from bedrock_batch_assets.errors import BatchError, RequestError, did_you_mean
 from bedrock_batch_assets.internals.dagster_internals import (
     ASSET_JOB,
     AUTO_RETRY_RUN_ID_TAG,
@@ -15,6 +16,7 @@ from bedrock_batch_assets.internals.dagster_internals import (
     PARTITION_NAME_TAG,
     WILL_RETRY_TAG,
 )
+from bedrock_batch_assets.prompt_templates import prompt_id_to_template
 from bedrock_batch_assets.runs.database import is_outage_text
 from bedrock_batch_assets.runs.statuses import NOT_FINISHED_NAMES
 from bedrock_batch_assets.tags import BATCH_TAG, MODEL_TAG
@@ -31,6 +33,9 @@ DATABASE_GRACE_SECONDS = 300.0
 _DATABASE_PAUSE_SECONDS = 5.0
 # The webserver takes up to 5 ms for each on SQLite.
 PARTITIONS_PER_DELETE = 1_000
+
+# What Dagster says of a value that is no member of an enum.
+_NOT_OFFERED = re.compile(r"config:(?P<field>\w+) not in enum type \w+ got (?P<value>.+)", re.DOTALL)
 
 ACTIVE_RUN_STATUSES = frozenset(NOT_FINISHED_NAMES)
 # BulkActionStatus: a backfill that may still start runs, or end some.
@@ -278,7 +283,7 @@ class Webserver:
         }
         result = self.query(documents.LAUNCH, {"params": params})["launchPipelineExecution"]
         if result["__typename"] == "RunConfigValidationInvalid":
-            reasons = "; ".join(error["message"] for error in result["errors"])
+            reasons = "; ".join(_config_error(error["message"]) for error in result["errors"])
             raise RequestError(f"Dagster does not take the request: {reasons}")
         _expect(result, "LaunchRunSuccess", f"Cannot launch {asset} of batch {batch}")
         return str(result["run"]["id"])
@@ -336,6 +341,12 @@ class Webserver:
             return []
         events = result["eventConnection"]["events"]
         return [event["message"] for event in events if event["__typename"] == "LogMessageEvent"]
+
+    def run_config_of(self, run_id: str) -> str:
+        """The config that a run was launched with, as YAML."""
+        result = self.query(documents.RUN_CONFIG, {"id": run_id})["runOrError"]
+        _expect(result, "Run", f"Cannot find run {run_id}")
+        return str(result["runConfigYaml"])
 
     def materializations(
         self, asset: str, partitions: Sequence[str], *, metadata: bool = False
@@ -428,6 +439,16 @@ def _database_trouble(body: Mapping[str, Any]) -> str | None:
     errors = [*(body.get("errors") or ()), *(item for item in results if isinstance(item, Mapping))]
     texts = [str(error.get("message", "")) for error in errors if "message" in error]
     return next((" ".join(text.split())[:200] for text in texts if is_outage_text(text)), None)
+
+
+def _config_error(message: str) -> str:
+    """What Dagster says of a request's config, in the request's own terms."""
+    found = _NOT_OFFERED.search(message)
+    if found is None:
+        return message
+    field, value = found["field"], found["value"].strip()
+    meant = did_you_mean(value, prompt_id_to_template) if field == "prompt_id" else ""
+    return f"{field} {value!r} is none of the values that the launchpad of this platform offers.{meant}"
 
 
 def _expect(result: Mapping[str, Any], kind: str, what: str) -> None:

@@ -50,6 +50,11 @@ PRIVATE_PARTS = PrivateParts(
             "newest event of any of a batch's partitions in one query. Without it there is a query for each 500 "
             "partitions."
         ),
+        "error without a trace": (
+            "Read in dagster 1.13.27 (dagster._core.errors.DagsterUserCodeProcessError, whose error is shown as it "
+            "is, and dagster._utils.error.SerializableErrorInfo): a failure of one line. Without it a refused request "
+            "and a stopped run show a stack trace below their sentence, twice."
+        ),
         "cursor values": (
             "Read in dagster 1.13.27 (RunStorage.get_cursor_values and set_cursor_values): a small key-value store in "
             "the instance's database, for heartbeats and notices. Without it a run whose process died stays in "

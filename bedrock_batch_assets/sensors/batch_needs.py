@@ -189,6 +189,7 @@ def _stale_table(facts: Facts, batch: BatchManifest) -> list[dg.AssetCheckEvalua
         return []
     return [
         dg.AssetCheckEvaluation(
+            partition=batch.batch,
             asset_key=AssetKey("result_table"),
             check_name=BUILT_FROM_CURRENT_INPUT.name,
             passed=False,

@@ -176,6 +176,26 @@ def _latest_storage_ids() -> None:
         assert dagster_internals.latest_storage_id(instance, _ASSET, {"a-00002"}) == 0
 
 
+@checks("dagster", "error without a trace")
+def _error_without_trace() -> None:
+    from bedrock_batch_assets.internals.plain_failures import plain_failure
+
+    @dg.asset
+    def refused() -> None:
+        raise plain_failure("Say this alone.") from None
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = dg.materialize([refused], instance=instance, raise_on_error=False)
+        (failure,) = [event for event in result.all_events if event.is_step_failure]
+        data = failure.step_failure_data
+        assert data.user_failure_data is not None
+        assert data.user_failure_data.description == "Say this alone."
+        assert data.error is not None
+        assert data.error.message.strip() == "Say this alone."
+        assert not data.error.stack
+        assert data.error.cause is None
+
+
 @checks("dagster", "cursor values")
 def _cursor_values() -> None:
     with dg.DagsterInstance.ephemeral() as instance:

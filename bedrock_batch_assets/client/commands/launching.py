@@ -1,4 +1,4 @@
-"""Commands that start something: `launch` and `try`."""
+"""Commands that start something: `launch` and `try`; and `request`, to go on from."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +58,27 @@ def launch(ctx: click.Context, request_file: Any, wait: bool, as_json: bool) -> 
 
         console.print(status_details(batches.status(batch, with_jobs=False)))
         console.print(f"bedrock-batch download {batch}  fetches the table.", highlight=False, soft_wrap=True)
+
+
+@click.command("request", epilog=EXIT_CODES, short_help="Print the last request of a batch.")
+@click.argument("batch")
+@json_option
+@click.pass_context
+def request_(ctx: click.Context, batch: str, as_json: bool) -> None:
+    """Print the request of a batch's last launch, to go on from.
+
+    As YAML it can be pasted into the launchpad of input_dataset; with --json it is a request for `launch` and `try`.
+    """
+    import yaml
+
+    from bedrock_batch_assets.client.request_file import BATCH_FIELD
+
+    text = batches_of(ctx).last_request(batch)
+    if not as_json:
+        click.echo(text, nl=False)
+        return
+    config = yaml.safe_load(text)["ops"]["input_dataset"]["config"]
+    print_json({BATCH_FIELD: batch, **{name: value for name, value in config.items() if value is not None}})
 
 
 @click.command("try", epilog=EXIT_CODES, short_help="Try a batch on a few rows before paying for all.")
