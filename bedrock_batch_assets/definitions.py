@@ -17,6 +17,7 @@ from bedrock_batch_assets.request import BatchRequest, PilotRequest
 from bedrock_batch_assets.resources import default_resources, fixed
 from bedrock_batch_assets.runs.forked_workers import start_forked_workers
 from bedrock_batch_assets.runs.instance_rules import warn_code_server
+from bedrock_batch_assets.sensors.batch_notices import batch_notices_sensor
 from bedrock_batch_assets.sensors.batch_progress import batch_progress_sensor
 from bedrock_batch_assets.sensors.job_status import job_status_sensor
 
@@ -40,7 +41,7 @@ def platform(processors: Processors | None = None) -> dg.Definitions:
             result_parts,
             result_table,
         ],
-        sensors=[batch_progress_sensor, job_status_sensor],
+        sensors=[batch_progress_sensor, job_status_sensor, batch_notices_sensor],
         resources=fixed(default_resources(processors)),
         # A run mostly waits, so one process is enough for it.
         executor=dg.in_process_executor,

@@ -7,6 +7,7 @@
 | `on_demand` | `jobs.on_demand.OnDemand` | the on-demand API, for records that are too few for a job |
 | `processors` | `processors.registry.Processors` | one processor for each family of models, with its defaults |
 | `prices` | `cost.prices.Prices` | the price table |
+| `notices` | `notices.resource.Notices` | who is told when a batch has ended |
 | `check_limits` | `assets.checks.CheckLimits` | the share of unanswered rows at which a check warns or fails |
 """
 
@@ -21,12 +22,16 @@ from bedrock_batch_assets.assets.checks import CheckLimits
 from bedrock_batch_assets.cost.prices import PRICES_VARIABLE, Prices
 from bedrock_batch_assets.jobs.on_demand import OnDemand
 from bedrock_batch_assets.jobs.resource import EVENT_QUEUE_VARIABLE, ROLE_ARN_VARIABLE, BedrockBatchJobs
+from bedrock_batch_assets.notices.resource import EVENT_BUS_VARIABLE, TOPIC_VARIABLE, WEBHOOK_VARIABLE, Notices
 from bedrock_batch_assets.processors.anthropic import AnthropicProcessor
 from bedrock_batch_assets.processors.converse import ConverseProcessor
 from bedrock_batch_assets.processors.registry import Processors
 from bedrock_batch_assets.processors.titan_text_embeddings_v2 import TitanTextEmbeddingsV2Processor
 from bedrock_batch_assets.storage.bucket_name import BUCKET_VARIABLE
 from bedrock_batch_assets.storage.resource import BatchStorage
+
+# The same that the command line reads.
+UI_VARIABLE = "BEDROCK_BATCH_DAGSTER_URL"
 
 
 def default_resources(processors: Processors | None = None) -> dict[str, dg.ConfigurableResource]:  # type: ignore[type-arg]
@@ -46,6 +51,12 @@ def default_resources(processors: Processors | None = None) -> dict[str, dg.Conf
         "on_demand": OnDemand(),
         "prices": Prices(path=os.environ.get(PRICES_VARIABLE, "")),
         "check_limits": CheckLimits(),
+        "notices": Notices(
+            sns_topic_arn=os.environ.get(TOPIC_VARIABLE, ""),
+            webhook_url=os.environ.get(WEBHOOK_VARIABLE, ""),
+            event_bus_name=os.environ.get(EVENT_BUS_VARIABLE, ""),
+            ui_url=os.environ.get(UI_VARIABLE, ""),
+        ),
         "processors": processors
         or Processors(
             anthropic=AnthropicProcessor(),
