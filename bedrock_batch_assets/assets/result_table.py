@@ -4,6 +4,7 @@ import io
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -16,13 +17,15 @@ from bedrock_batch_assets.chunks.joined_chunk import table_schema
 from bedrock_batch_assets.cost.forecast import cost_metadata, used_tokens
 from bedrock_batch_assets.cost.prices import Prices
 from bedrock_batch_assets.errors import BatchError
+from bedrock_batch_assets.internals.dagster_internals import backfills
+from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
 from bedrock_batch_assets.partitions import CROSSING, batches, chunk_key
 from bedrock_batch_assets.request import OutputFormat
-from bedrock_batch_assets.runs.event_log import newest_input
+from bedrock_batch_assets.runs.event_log import InputEvent, newest_input
 from bedrock_batch_assets.storage.manifests import BatchManifest, TableManifest, add_summaries
 from bedrock_batch_assets.storage.resource import BatchStorage
 from bedrock_batch_assets.storage.table_folder import PARALLEL_REQUESTS, Part, TableFolder
-from bedrock_batch_assets.tags import VERSION_METADATA
+from bedrock_batch_assets.tags import BATCH_TAG, VERSION_METADATA
 
 # How much of a part is read at a time: its footer, and one column of a few hundred bytes per row group.
 READ_BYTES = 64 << 10
@@ -37,7 +40,11 @@ READ_BYTES = 64 << 10
     check_specs=TABLE_CHECKS,
 )
 def result_table(
-    context: dg.AssetExecutionContext, storage: BatchStorage, prices: Prices, check_limits: CheckLimits
+    context: dg.AssetExecutionContext,
+    storage: BatchStorage,
+    jobs: BedrockBatchJobs,
+    prices: Prices,
+    check_limits: CheckLimits,
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """The input table with the model's answers, one file a chunk, in input order, with a summary of every row."""
     with asset_run(context) as key:
@@ -61,7 +68,16 @@ def result_table(
         reasons = reasons_table(batch, total, storage)
         uri = storage.uri(storage.layout.results_folder(batch.batch))
         cost = cost_metadata(total, batch.model_id, prices)
-        panel = table_panel(batch, total, cost, uri, _seconds_since_input(context, batch.batch))
+        event = newest_input(context.instance, batch.batch)
+        panel = table_panel(
+            batch,
+            total,
+            cost,
+            uri,
+            seconds=None if event is None else max(0.0, time.time() - event.timestamp),
+            backfill=_newest_backfill(context, batch.batch, event),
+            console_url=jobs.console_url,
+        )
         columns = column_schema(table_schema(batch))
     return dg.MaterializeResult(
         data_version=dg.DataVersion(batch.version),
@@ -86,9 +102,14 @@ def result_table(
     )
 
 
-def _seconds_since_input(context: dg.AssetExecutionContext, batch: str) -> float | None:
-    event = newest_input(context.instance, batch)
-    return None if event is None else max(0.0, time.time() - event.timestamp)
+def _newest_backfill(context: dg.AssetExecutionContext, batch: str, event: InputEvent | None) -> str | None:
+    """The id of the backfill that the batch's input led to; None if there was none."""
+    if event is None:
+        return None
+    # The clocks of the run that read the input and of the daemon differ a little.
+    since = datetime.fromtimestamp(event.timestamp, UTC) - timedelta(minutes=5)
+    found = backfills(context.instance, created_after=since)
+    return next((item.id for item in found if item.tags.get(BATCH_TAG) == batch), None)
 
 
 def _clean_up(context: dg.AssetExecutionContext, folder: TableFolder, parts: list[Part]) -> None:

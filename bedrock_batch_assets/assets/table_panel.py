@@ -14,7 +14,14 @@ from bedrock_batch_assets.tags import BATCH_TAG
 
 
 def table_panel(
-    batch: BatchManifest, total: PartSummary, cost: Mapping[str, Any], uri: str, seconds: float | None
+    batch: BatchManifest,
+    total: PartSummary,
+    cost: Mapping[str, Any],
+    uri: str,
+    *,
+    seconds: float | None,
+    backfill: str | None,
+    console_url: str,
 ) -> dg.MarkdownMetadataValue:
     """The panel, as Markdown. Its links are those of Dagster's own UI.
 
@@ -24,6 +31,8 @@ def table_panel(
         cost: As `cost.forecast.cost_metadata` gives it.
         uri: The table's folder, `s3://…/`.
         seconds: From the input to the table; None if that is not known.
+        backfill: The id of the batch's last backfill; None if it had none.
+        console_url: The jobs' page in the AWS console.
     """
     spent = usd(cost["cost_usd"]) if "cost_usd" in cost else cost["cost"]
     facts = [
@@ -36,12 +45,13 @@ def table_panel(
         facts.insert(0, ("from input to table", duration(seconds)))
     runs = f"/runs?q[0]={quote(f'tag:{BATCH_TAG}={batch.batch}')}"
     chunks = "/assets/batch_job_outputs?view=partitions"
+    backfill_link = f"[its backfill](/runs/b/{backfill}) · " if backfill is not None else ""
     return dg.MetadataValue.md(
         "\n".join(
             [
                 f"**{total.rows:,} rows** in `{uri}`",
                 "",
-                *_how_to_read(batch, uri),
+                *_how_to_read(batch, uri, has_failed_rows=total.ok < total.rows),
                 "",
                 "| record_status | rows | share |",
                 "| --- | ---: | ---: |",
@@ -51,26 +61,30 @@ def table_panel(
                 ),
                 "",
                 *(f"- {name}: {text}" for name, text in facts),
-                f"- [all runs of this batch]({runs}) · [its chunks and jobs]({chunks})",
+                f"- {backfill_link}[all runs of this batch]({runs}) · [its chunks]({chunks}) · "
+                f"[jobs in the AWS console]({console_url})",
             ]
         )
     )
 
 
-def _how_to_read(batch: BatchManifest, uri: str) -> list[str]:
+def _how_to_read(batch: BatchManifest, uri: str, *, has_failed_rows: bool) -> list[str]:
     if batch.output_format is OutputFormat.csv:
         read, scan = "pd.concat(map(pd.read_csv, files))  # files: the parts, in order", f"read_csv('{uri}*.csv')"
     else:
         read, scan = f'pd.read_parquet("{uri}")', f"read_parquet('{uri}*.parquet')"
+    failed = f'read_result("{batch.batch}").query("record_status != \'ok\'")'
     return [
         "```python",
         "from bedrock_batch_assets import read_result",
         f'read_result("{batch.batch}")  # or as_="dataset"',
         read,
+        *(["# the rows without a whole answer", failed] * has_failed_rows),
         "```",
         "```sql",
         "-- DuckDB",
         f"select * from {scan};",
+        *([f"-- the rows without a whole answer\nselect * from {scan} where record_status <> 'ok';"] * has_failed_rows),
         "```",
     ]
 

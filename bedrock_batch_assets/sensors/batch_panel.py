@@ -177,7 +177,7 @@ def panel(
         asset_key=AssetKey("input_dataset"),
         partition=batch.batch,
         description=f"{done:,} of {rows:,} rows done",
-        metadata={"progress": dg.MetadataValue.md("\n".join(lines)), "rows_done": done, "rows": rows},
+        metadata={"progress": dg.MetadataValue.md("\n".join(lines))},
     )
 
 
