@@ -192,9 +192,12 @@ def start_local_aws(
 
 
 def start_dagster(port: int, workspace: Path, *, log: Path, environment: Mapping[str, str], directory: Path) -> Program:
-    """Start `dagster dev` in `directory`."""
+    """Start `dagster dev` in `directory`. Its log has warnings and errors, and not each look of a sensor."""
     command = [sys.executable, "-m", "dagster", "dev", "--workspace", str(workspace)]
-    command += ["--host", HOST, "--port", str(port)]
+    command += ["--host", HOST, "--port", str(port), "--log-level", "warning"]
+    # It advises `dg dev`, which needs a project of its own kind.
+    quiet = ",".join(filter(None, [environment.get("PYTHONWARNINGS"), "ignore:Function `dev_command` is superseded"]))
+    environment = {**environment, "PYTHONWARNINGS": quiet}
     return Program("Dagster", command, log=log, environment=environment, directory=directory)
 
 
