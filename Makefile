@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: demo dev test chaos bench contract test-lowest test-newest check format lock clean
+.PHONY: demo dev test chaos screenshots bench contract test-lowest test-newest check format lock clean
 
 demo: $(READY)
 	$(BIN)/python -m bedrock_batch_assets.local.demo $(if $(KEEP),--keep)
@@ -18,6 +18,10 @@ test: $(READY)
 # Batches while processes are killed and the service fails: twenty minutes. `make test` runs a sample of it.
 chaos: $(READY)
 	$(BIN)/python -m bedrock_batch_assets_tests.chaos
+
+# The pictures of the README, taken from the real UI. Needs Chromium.
+screenshots: $(READY)
+	$(BIN)/python -m bedrock_batch_assets_tests.browser.screenshots
 
 # Speed, memory and the queue: a quarter of an hour, on a machine that does nothing else. Writes benchmarks/report/.
 bench: $(READY)

@@ -14,7 +14,7 @@ pytest_plugins = [
 
 # Folders whose tests take minutes, the longest first: one with a platform that all its tests share, and one that starts
 # many.
-_LONGEST = ("platform", "chaos")
+_LONGEST = ("end_to_end", "chaos", "browser")
 
 
 class _GroupScheduling(LoadFileScheduling):  # type: ignore[misc]

@@ -2,10 +2,8 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
-import types
 from pathlib import Path
 from typing import Any
 
@@ -182,18 +180,3 @@ def test_the_crossing_edges_propagate_nothing() -> None:
     mapping = graph.get_partition_mapping(key=AssetKey("jsonl_chunks"), parent_asset_key=AssetKey("input_dataset"))
     assert isinstance(mapping, dg.SpecificPartitionsPartitionMapping)
     assert list(mapping.partition_keys) == []
-
-
-def test_the_readmes_own_processor_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The example of adding a model runs as it stands, and its processor is the one for that model."""
-    (code,) = re.findall(r"```python\n(.*?)```", (PROJECT / "README.md").read_text(), re.DOTALL)
-    module = types.ModuleType("my_definitions")
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    exec(compile(code, "README.md", "exec"), module.__dict__)
-    assert isinstance(module.defs, dg.Definitions)
-    with dg.build_resources(dict(module.defs.resources or {})) as ready:
-        processor = ready.processors.for_model_id("ai21.jamba-1-5-large-v1:0")
-    assert isinstance(processor, module.JambaProcessor)
-    answer = {"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]}
-    assert processor.process_output(answer).response == "hi"
-    assert processor.process_input("hello")["messages"][0]["content"] == "hello"

@@ -68,7 +68,7 @@ def status_details(status: BatchStatus) -> "Table":
     if status.records:
         table.add_row("record_status", ", ".join(f"{count:,} {name}" for name, count in status.records.items()))
         table.add_row("tokens", f"{status.input_tokens or 0:,} in, {status.output_tokens or 0:,} out")
-        table.add_row("cost", cost_in_words(status) or "not known: see BEDROCK_BATCH_PRICES in the README")
+        table.add_row("cost", cost_in_words(status) or "not known: see BEDROCK_BATCH_PRICES in docs/cost.md")
     for reason in status.reasons[:SHOWN_REASONS]:
         table.add_row(reason.status, reason.describe())
     for failure in status.failures:
