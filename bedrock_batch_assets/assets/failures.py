@@ -15,7 +15,7 @@ from bedrock_batch_assets.storage.resource import BatchStorage
 
 # Rows that are shown, each the first one of a reason: each costs two small reads from S3.
 ROWS_SHOWN = 5
-_PROMPT_CHARACTERS = 200
+_PROMPT_CHARACTERS = 80
 
 
 def rows_of_reasons(

@@ -12,7 +12,7 @@ import dagster as dg
 from bedrock_batch_assets.assets.checks import TABLE_CHECKS, CheckLimits, PartRows, table_checks
 from bedrock_batch_assets.assets.failures import reasons_table, rows_of_reasons
 from bedrock_batch_assets.assets.reporting import PREVIEW_ROWS, asset_run, column_schema, preview
-from bedrock_batch_assets.assets.table_panel import table_panel
+from bedrock_batch_assets.assets.table_panel import how_to_read, table_panel
 from bedrock_batch_assets.chunks.joined_chunk import table_schema
 from bedrock_batch_assets.cost.forecast import cost_metadata, used_tokens
 from bedrock_batch_assets.cost.prices import Prices
@@ -82,7 +82,8 @@ def result_table(
     return dg.MaterializeResult(
         data_version=dg.DataVersion(batch.version),
         metadata={
-            "how_to_read": panel,
+            "summary": panel,
+            "how_to_read": how_to_read(batch, uri, has_failed_rows=total.ok < total.rows),
             "errors_by_reason": reasons,
             "preview": preview(head),
             "dagster/row_count": total.rows,

@@ -23,7 +23,9 @@ def table_panel(
     backfill: str | None,
     console_url: str,
 ) -> dg.MarkdownMetadataValue:
-    """The panel, as Markdown. Its links are those of Dagster's own UI.
+    """What is in the table, as Markdown. Its links are those of Dagster's own UI.
+
+    It has less than 1,000 characters if names are not very long: Dagster's UI folds longer ones up (seen in 1.13.27).
 
     Args:
         batch: The batch.
@@ -45,21 +47,14 @@ def table_panel(
         facts.insert(0, ("from input to table", duration(seconds)))
     runs = f"/runs?q[0]={quote(f'tag:{BATCH_TAG}={batch.batch}')}"
     chunks = "/assets/batch_job_outputs?view=partitions"
+    statuses = [f"{rows:,} {status} ({rows / total.rows:.2%})" for status, rows in total.statuses().items() if rows]
     backfill_link = f"[its backfill](/runs/b/{backfill}) · " if backfill is not None else ""
     return dg.MetadataValue.md(
         "\n".join(
             [
                 f"**{total.rows:,} rows** in `{uri}`",
                 "",
-                *_how_to_read(batch, uri, has_failed_rows=total.ok < total.rows),
-                "",
-                "| record_status | rows | share |",
-                "| --- | ---: | ---: |",
-                *(
-                    f"| {status} | {rows:,} | {rows / total.rows if total.rows else 0:.2%} |"
-                    for status, rows in total.statuses().items()
-                ),
-                "",
+                f"- {', '.join(statuses)}",
                 *(f"- {name}: {text}" for name, text in facts),
                 f"- {backfill_link}[all runs of this batch]({runs}) · [its chunks]({chunks}) · "
                 f"[jobs in the AWS console]({console_url})",
@@ -68,13 +63,14 @@ def table_panel(
     )
 
 
-def _how_to_read(batch: BatchManifest, uri: str, *, has_failed_rows: bool) -> list[str]:
+def how_to_read(batch: BatchManifest, uri: str, *, has_failed_rows: bool) -> dg.MarkdownMetadataValue:
+    """Lines to copy that read the table, and its rows without a whole answer if there are any."""
     if batch.output_format is OutputFormat.csv:
         read, scan = "pd.concat(map(pd.read_csv, files))  # files: the parts, in order", f"read_csv('{uri}*.csv')"
     else:
         read, scan = f'pd.read_parquet("{uri}")', f"read_parquet('{uri}*.parquet')"
     failed = f'read_result("{batch.batch}").query("record_status != \'ok\'")'
-    return [
+    lines = [
         "```python",
         "from bedrock_batch_assets import read_result",
         f'read_result("{batch.batch}")  # or as_="dataset"',
@@ -87,6 +83,7 @@ def _how_to_read(batch: BatchManifest, uri: str, *, has_failed_rows: bool) -> li
         *([f"-- the rows without a whole answer\nselect * from {scan} where record_status <> 'ok';"] * has_failed_rows),
         "```",
     ]
+    return dg.MetadataValue.md("\n".join(lines))
 
 
 def _source(batch: BatchManifest) -> str:

@@ -90,16 +90,19 @@ def test_the_preview_shows_failed_rows_and_whole_answers(bench: Bench) -> None:
 
 
 def test_the_panel_says_where_the_table_is_and_how_to_read_it(bench: Bench) -> None:
-    """It comes first; its line for DuckDB reads the table, and its numbers are those of the table."""
+    """They come first, short enough for the UI to show them, and the numbers are those of the table."""
     event = run(bench, model_id=HAIKU, prompt_id="joke_about_topic")
-    assert next(iter(event.metadata)) == "how_to_read"
-    panel = str(event.metadata["how_to_read"].value)
+    assert list(event.metadata)[:2] == ["summary", "how_to_read"]
+    panel, lines = (str(event.metadata[name].value) for name in ("summary", "how_to_read"))
+    # Longer ones are folded up.
+    assert max(len(panel), len(lines)) < 1_000
     uri = f"s3://{bench.storage.bucket}/{bench.storage.layout.results_folder('demo')}"
     assert f"`{uri}`" in panel
-    assert f'pd.read_parquet("{uri}")' in panel
+    assert f'pd.read_parquet("{uri}")' in lines
+    assert f"from read_parquet('{uri}*.parquet') where record_status <> 'ok'" in lines
     counts = Counter(row["record_status"] for row in bench.read_table("demo"))
     for status, rows in counts.items():
-        assert f"| {status} | {rows} | {rows / ROWS:.2%} |" in panel
+        assert f"{rows} {status} ({rows / ROWS:.2%})" in panel
     assert "tag%3Abedrock/batch%3Ddemo" in panel
 
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import TimeoutError as NotShownError
 
 # What Debian, and others, call it.
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -19,8 +20,8 @@ _ARGUMENTS = (
     "--no-first-run",
 )
 # A page that is looked at again and again shows what is new on it.
-_LOOKS = 60
-_LOOK_MILLISECONDS = 2_000
+_LOOKS = 40
+_LOOK_MILLISECONDS = 10_000
 
 
 def find_chromium() -> str | None:
@@ -82,9 +83,10 @@ class Person:
         for _ in range(_LOOKS):
             self.open(path)
             try:
-                self.page.get_by_text(text).first.wait_for(timeout=_LOOK_MILLISECONDS * 2)
-            except Exception:  # noqa: BLE001  # Playwright's timeout: the page is looked at again
-                self.page.wait_for_timeout(_LOOK_MILLISECONDS)
+                self.page.get_by_text(text).first.wait_for(timeout=_LOOK_MILLISECONDS)
+            except NotShownError:
+                # The page does not show by itself what is new.
+                continue
             else:
                 self.page.wait_for_timeout(1_000)
                 return " ".join(self.page.inner_text("body").split())

@@ -17,7 +17,7 @@ def main() -> None:
     """Run a batch on local AWS, and take pictures of the assets, of the batch in progress and of its result."""
     with (
         tempfile.TemporaryDirectory() as folder,
-        platform_with_table(Path(folder), rows=1_000, job_seconds=60.0, faults=0.012) as platform,
+        platform_with_table(Path(folder), rows=1_000, job_seconds=150.0, faults=0.012) as platform,
         person_at(platform.webserver_url, width=1_280, height=640) as person,
     ):
         person.open_launchpad("input_dataset", BATCH, is_new=True)
@@ -28,9 +28,9 @@ def main() -> None:
         # The panel changes at each tenth.
         person.read(page, "left at this pace")
         person.picture(FOLDER / "progress.png")
-        person.read(f"/assets/result_table?view=partitions&partition={BATCH}", "how_to_read")
+        person.read(f"/assets/result_table?view=partitions&partition={BATCH}", "read_result(")
         person.picture(FOLDER / "result.png")
-        person.read("/asset-groups/", "result_table")
+        person.read("/locations/bedrock_batch_assets/asset-groups/batch_inference/lineage", "result_table")
         person.page.wait_for_timeout(3_000)
         person.picture(FOLDER / "lineage.png")
     for picture in sorted(FOLDER.glob("*.png")):

@@ -48,7 +48,7 @@ def test_a_newcomer_gets_from_a_wrong_prompt_to_a_result(person: Person) -> None
     assert f"of {ROWS}" in text
     assert "its backfill" in text
 
-    text = person.read("/assets/result_table?view=partitions&partition=first", "how_to_read")
+    text = person.read("/assets/result_table?view=partitions&partition=first", "read_result(")
     assert f"{ROWS} rows in s3://bedrock-batch-local/batch_output_parquet/first/" in text
     assert 'read_result("first")' in text
     assert "its backfill" in text
