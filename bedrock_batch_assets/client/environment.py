@@ -18,14 +18,14 @@ def region_from_environment() -> str | None:
 
 
 def check_region(region: str) -> None:
-    """Refuse a Region that the installed botocore does not know.
+    """Refuse a Region that the installed boto3 does not know.
 
     Raises:
         RequestError: It does not. Names one that is like it.
     """
-    import botocore.session
+    from boto3.session import Session
 
-    session = botocore.session.get_session()
+    session = Session()
     partitions = session.get_available_partitions()
     known = {name for partition in partitions for name in session.get_available_regions("ec2", partition)}
     if region not in known:

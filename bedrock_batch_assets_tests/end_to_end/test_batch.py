@@ -18,7 +18,7 @@ ROWS = HUNDREDS_PER_JOB * len(HUNDREDS_CHUNKS)
 
 
 def test_lineage(ui: Ui) -> None:
-    """The lineage page shows five assets and their six edges, three of which cross between batches and chunks."""
+    """The lineage page shows five assets with five edges, three of which cross between the sets, and the pilot."""
     partitions, edges = ui.lineage()
     crossing = "SpecificPartitionsPartitionMapping"
     assert partitions == {
@@ -27,6 +27,7 @@ def test_lineage(ui: Ui) -> None:
         "batch_job_outputs": "chunks",
         "result_parts": "chunks",
         "result_table": "batches",
+        "pilot": "batches",
     }
     assert {edge for edge in edges if edge.mapping == crossing} == {
         Edge("input_dataset", "jsonl_chunks", crossing),
