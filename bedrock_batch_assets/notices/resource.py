@@ -64,8 +64,7 @@ class Notices(AwsConnection):
 
     def _post(self, notice: Notice) -> None:
         import requests
-        from requests.adapters import HTTPAdapter
-        from urllib3 import Retry
+        from requests.adapters import HTTPAdapter, Retry
 
         retry = Retry(_WEBHOOK_TRIES, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503), allowed_methods=None)
         with requests.Session() as session:
