@@ -1,5 +1,7 @@
 """Names of the run tags and of the metadata that runs and sensors exchange."""
 
+from urllib.parse import quote
+
 BATCH_TAG = "bedrock/batch"
 PARTITION_TAG = "bedrock/partition"
 MODEL_TAG = "bedrock/model"
@@ -21,3 +23,8 @@ UNKNOWN_MODEL = "unknown"
 # Metadata of input_dataset that others read; written for people too.
 MODEL_METADATA = "base_model_id"
 VERSION_METADATA = "version"
+
+
+def runs_page(batch: str) -> str:
+    """The path of the UI's page of all runs of a batch."""
+    return f"/runs?q[0]={quote(f'tag:{BATCH_TAG}={batch}')}"

@@ -10,7 +10,7 @@ from bedrock_batch_assets.cost.prices import usd
 from bedrock_batch_assets.records.durations import duration
 from bedrock_batch_assets.request import OutputFormat
 from bedrock_batch_assets.storage.manifests import BatchManifest, PartSummary
-from bedrock_batch_assets.tags import BATCH_TAG
+from bedrock_batch_assets.tags import runs_page
 
 
 def table_panel(
@@ -45,7 +45,6 @@ def table_panel(
     ]
     if seconds is not None:
         facts.insert(0, ("from input to table", duration(seconds)))
-    runs = f"/runs?q[0]={quote(f'tag:{BATCH_TAG}={batch.batch}')}"
     chunks = "/assets/batch_job_outputs?view=partitions"
     statuses = [f"{rows:,} {status} ({rows / total.rows:.2%})" for status, rows in total.statuses().items() if rows]
     backfill_link = f"[its backfill](/runs/b/{backfill}) · " if backfill is not None else ""
@@ -56,7 +55,7 @@ def table_panel(
                 "",
                 f"- {', '.join(statuses)}",
                 *(f"- {name}: {text}" for name, text in facts),
-                f"- {backfill_link}[all runs of this batch]({runs}) · [its chunks]({chunks}) · "
+                f"- {backfill_link}[all runs of this batch]({runs_page(batch.batch)}) · [its chunks]({chunks}) · "
                 f"[jobs in the AWS console]({console_url})",
             ]
         )

@@ -8,7 +8,7 @@ from typing import Any
 
 from bedrock_batch_assets.client.batch_status import BatchFacts, BatchStatus
 from bedrock_batch_assets.client.webserver import Webserver
-from bedrock_batch_assets.tags import BATCH_TAG
+from bedrock_batch_assets.tags import runs_page
 
 # Parts whose account is asked for at once.
 _PARTS_PER_QUERY = 500
@@ -49,7 +49,7 @@ class BatchViewer:
         errors: Counter[str] = Counter()
         for account in accounts:
             errors.update(account.get("errors_by_reason") or {})
-        links = {"runs": f"{self._webserver.url}/runs?q[0]=tag:{BATCH_TAG}={facts.batch}"}
+        links = {"runs": f"{self._webserver.url}{runs_page(facts.batch)}"}
         if facts.backfills:
             links["backfill"] = f"{self._webserver.url}/runs/b/{facts.backfills[0].id}"
         links["result"] = self._webserver.asset_link("result_table", facts.batch)

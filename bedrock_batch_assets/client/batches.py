@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from bedrock_batch_assets.client.batch_status import (
     BatchFacts,
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from bedrock_batch_assets.pilots.pilot import PilotReport
     from bedrock_batch_assets.request import BatchRequest
     from bedrock_batch_assets.storage.manifests import BatchManifest, TableManifest
+
+Look = TypeVar("Look")
 
 # The pause between looks is a twentieth of the time waited so far: a batch of seconds is noticed at once, and one of
 # hours costs little.
@@ -140,19 +142,30 @@ class Batches:
             DagsterRefusedError: It answered with an error for ten minutes, as without its database or its code server.
             botocore.exceptions.ClientError: AWS answered with an error for ten minutes.
         """
-        started = self._now()
-        answered = started
+        current = run_id
+
+        def look() -> BatchStatus:
+            nonlocal current
+            status, current = self._step(batch, current)
+            return status
+
+        for status in self._looks(look):
+            yield status
+            if status.state is BatchState.done:
+                return
+
+    def _looks(self, look: Callable[[], Look]) -> Iterator[Look]:
+        """What a look shows, again and again, ever more rarely. Errors that may pass are waited out for ten minutes."""
+        started = answered = self._now()
         while True:
             try:
-                status, run_id = self._step(batch, run_id)
+                found = look()
                 answered = self._now()
             except Exception as error:
                 if not _may_pass(error) or self._now() - answered > UNREACHABLE_GRACE_SECONDS:
                     raise
             else:
-                yield status
-                if status.state is BatchState.done:
-                    return
+                yield found
             self._sleep(min(MAX_POLL_SECONDS, max(MIN_POLL_SECONDS, (self._now() - started) / 20)))
 
     def last_request(self, batch: str) -> str:
@@ -178,20 +191,15 @@ class Batches:
         """
         self.require(batch)
         viewer = BatchViewer(self.webserver)
-        started = answered = self._now()
-        while True:
-            try:
-                facts = self.facts(batch)
-                view = viewer.view(facts, batch_status(facts))
-                answered = self._now()
-            except Exception as error:
-                if not _may_pass(error) or self._now() - answered > UNREACHABLE_GRACE_SECONDS:
-                    raise
-            else:
-                yield view
-                if view.status.state.final or view.status.state is BatchState.new:
-                    return
-            self._sleep(min(MAX_POLL_SECONDS, max(MIN_POLL_SECONDS, (self._now() - started) / 20)))
+
+        def look() -> BatchView:
+            facts = self.facts(batch)
+            return viewer.view(facts, batch_status(facts))
+
+        for view in self._looks(look):
+            yield view
+            if view.status.state.final or view.status.state is BatchState.new:
+                return
 
     def status(self, batch: str, *, with_jobs: bool = True) -> BatchStatus:
         """The state of one batch.

@@ -57,10 +57,6 @@ class RecordClaims:
             return None
         return stored
 
-    def is_claimed(self, record_id: str) -> bool:
-        """Whether somebody has claimed a record."""
-        return self.objects.exists(self._claim_key(record_id))
-
     def all_answers(self) -> dict[str, dict[str, Any]]:
         """The stored answers by record id, and a line of error "outcome unknown" for each claim without one.
 

@@ -17,7 +17,7 @@ from bedrock_batch_assets.runs.event_log import data_versions, newest_input
 from bedrock_batch_assets.runs.statuses import not_finished_statuses
 from bedrock_batch_assets.storage.manifests import BatchManifest
 from bedrock_batch_assets.storage.resource import BatchStorage
-from bedrock_batch_assets.tags import BATCH_TAG
+from bedrock_batch_assets.tags import BATCH_TAG, runs_page
 
 # A batch in flight is looked at so often for its panel, at most: a look costs an object and a query.
 PANEL_SECONDS = 30.0
@@ -167,8 +167,7 @@ def panel(
         ("cost so far", "not known yet" if spent is None else f"about {usd(spent)}"),
         ("time", f"{duration(elapsed)} so far{_left(elapsed, done, rows)}"),
     ]
-    runs = f"/runs?q[0]=tag%3A{BATCH_TAG.replace('/', '%2F')}%3D{batch.batch}"
-    links = [f"[all runs]({runs})", f"[jobs in the AWS console]({console_url})"]
+    links = [f"[all runs]({runs_page(batch.batch)})", f"[jobs in the AWS console]({console_url})"]
     if backfill is not None:
         links.insert(0, f"[its backfill](/runs/b/{backfill})")
     lines = ["| | |", "| --- | --- |", *(f"| {name} | {text} |" for name, text in facts), ""]
