@@ -2,12 +2,12 @@
 
 import dagster as dg
 
-from bedrock_batch_assets.assets.launchpad import as_given, with_config
+from bedrock_batch_assets.assets.launchpad import as_given, batch_asset
 from bedrock_batch_assets.assets.reporting import asset_run, column_schema, preview
 from bedrock_batch_assets.cost.prices import Prices
 from bedrock_batch_assets.ingest.resolved_request import resolve_request
 from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
-from bedrock_batch_assets.partitions import batches, chunk_key, chunks
+from bedrock_batch_assets.partitions import chunk_key, chunks
 from bedrock_batch_assets.processors.registry import Processors
 from bedrock_batch_assets.request import BatchRequest
 from bedrock_batch_assets.runs.identity import remember_model
@@ -76,13 +76,7 @@ def _input_dataset(
 
 def input_dataset_of(request: type[BatchRequest]) -> dg.AssetsDefinition:
     """The asset, with a type of request that offers values: see `launchpad.offering`."""
-    return dg.asset(
-        name="input_dataset",
-        partitions_def=batches,
-        group_name="batch_inference",
-        kinds={"parquet", "s3"},
-        owners=["team:data-platform"],
-    )(with_config(_input_dataset, request))
+    return batch_asset(_input_dataset, request, name="input_dataset", group="batch_inference", kinds={"parquet", "s3"})
 
 
 input_dataset = input_dataset_of(BatchRequest)

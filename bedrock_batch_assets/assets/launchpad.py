@@ -7,8 +7,10 @@ from enum import Enum
 from types import FunctionType
 from typing import Any, TypeVar
 
+import dagster as dg
 from pydantic import create_model
 
+from bedrock_batch_assets.partitions import batches
 from bedrock_batch_assets.request import BatchRequest
 
 # Model ids that a team allows, separated by commas. Nobody asks AWS when definitions load.
@@ -57,7 +59,16 @@ def as_given(config: BatchRequest, request: type[Request]) -> Request:
     return request(**{**given, **texts})
 
 
-def with_config(function: Callable[..., Any], config: type[BatchRequest]) -> Callable[..., Any]:
+def batch_asset(
+    function: Callable[..., Any], request: type[BatchRequest], *, name: str, group: str, kinds: set[str]
+) -> dg.AssetsDefinition:
+    """An asset of a batch that a person launches with a request: `offering` makes its type."""
+    return dg.asset(name=name, partitions_def=batches, group_name=group, kinds=kinds, owners=["team:data-platform"])(
+        _with_config(function, request)
+    )
+
+
+def _with_config(function: Callable[..., Any], config: type[BatchRequest]) -> Callable[..., Any]:
     """A copy of an asset's function that takes another type of config: Dagster reads the type of that parameter."""
     assert isinstance(function, FunctionType)
     copy = FunctionType(

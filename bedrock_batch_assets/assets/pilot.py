@@ -4,7 +4,7 @@ from typing import Any
 
 import dagster as dg
 
-from bedrock_batch_assets.assets.launchpad import as_given, with_config
+from bedrock_batch_assets.assets.launchpad import as_given, batch_asset
 from bedrock_batch_assets.assets.pilot_panel import answers_table, pilot_panel
 from bedrock_batch_assets.assets.reporting import asset_run
 from bedrock_batch_assets.cost.prices import Prices
@@ -12,7 +12,6 @@ from bedrock_batch_assets.ingest.resolved_request import resolve_request
 from bedrock_batch_assets.jobs.clock import Clock
 from bedrock_batch_assets.jobs.on_demand import OnDemand
 from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
-from bedrock_batch_assets.partitions import batches
 from bedrock_batch_assets.pilots.pilot import run_pilot
 from bedrock_batch_assets.processors.registry import Processors
 from bedrock_batch_assets.request import PilotRequest, PilotSample
@@ -69,14 +68,8 @@ def _pilot(
 
 def pilot_of(request: type[PilotRequest]) -> dg.AssetsDefinition:
     """The asset, with a type of request that offers values: see `launchpad.offering`."""
-    return dg.asset(
-        name="pilot",
-        partitions_def=batches,
-        # A group of its own: "Materialize all" on the batch's page does not ask for a pilot, too.
-        group_name="batch_pilot",
-        kinds={"bedrock", "s3"},
-        owners=["team:data-platform"],
-    )(with_config(_pilot, request))
+    # A group of its own: "Materialize all" on the batch's page does not ask for a pilot, too.
+    return batch_asset(_pilot, request, name="pilot", group="batch_pilot", kinds={"bedrock", "s3"})
 
 
 pilot = pilot_of(PilotRequest)
