@@ -41,6 +41,8 @@ _MARKETPLACE = re.compile(
     re.IGNORECASE,
 )
 _EDITION = " (Amazon Bedrock Edition)"
+# Models without output tokens, by their ids.
+_EMBEDDING = re.compile(r"embed")
 _WORD = re.compile(r"\d+[a-z]+|\d+|[a-z]+")
 # Words that one of the two names has and the other has not.
 _DROPPED = frozenset({"amazon", "meta", "anthropic", "instruct", "it", "model"})
@@ -167,7 +169,12 @@ def price_table(rows: Iterable[PriceRow], names: Mapping[str, str], source: str,
             sides[row.is_input] = max(row.usd, sides.get(row.is_input, 0.0))
     models = {
         key: ModelPrices(
-            **{kind: Price(sides[True], sides.get(False, 0.0)) for kind, sides in kinds.items() if True in sides}
+            **{
+                kind: Price(sides[True], sides.get(False, 0.0))
+                for kind, sides in kinds.items()
+                # An answer in text that counted as free would pass any limit.
+                if True in sides and (False in sides or _EMBEDDING.search(key))
+            }
         )
         for key, kinds in sorted(prices.items())
     }

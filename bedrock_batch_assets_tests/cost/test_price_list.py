@@ -138,6 +138,14 @@ def test_an_output_price_alone_is_no_price() -> None:
     assert found.table.models["amazon.nova-lite-v1:0"].flex is None
 
 
+def test_an_input_price_alone_is_one_for_embeddings_only() -> None:
+    """A text model whose output price was not understood has none: answers that count as free pass any limit."""
+    rows = [PriceRow(name, "batch", True, False, 0.5) for name in ("Nova Lite", "TitanEmbeddingV2-Text")]
+    found = price_table(rows, NAMES, "here", TODAY)
+    assert found.table.models["amazon.nova-lite-v1:0"].batch is None
+    assert found.table.models["amazon.titan-embed-text-v2:0"].batch is not None
+
+
 def test_the_command_writes_a_table_that_the_platform_reads(local_aws: LocalAws, tmp_path: Path) -> None:
     """`bedrock-batch prices` on the stand-in, over HTTP and several pages: prices by kind, Region, day and source."""
     path = tmp_path / "prices.json"
