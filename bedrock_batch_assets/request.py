@@ -10,6 +10,7 @@ import dagster as dg
 from pydantic import Field
 
 from bedrock_batch_assets.errors import RequestError
+from bedrock_batch_assets.output_format import OutputFormat
 
 DEFAULT_MAX_RECORDS_PER_JOB = 1_000
 # "Records per batch inference job", default quota per model and region (AWS General Reference, Bedrock quotas).
@@ -21,13 +22,6 @@ TAB_NAMES = ("\\t", "tab")
 _NOT_FOR_FILES = {"idna", "punycode", "undefined", "unicode_escape", "unicode-escape", "raw_unicode_escape"}
 # The types that columns from folder names can have.
 PARTITION_TYPE_NAMES = ("text", "integer", "number", "date")
-
-
-class OutputFormat(Enum):
-    """File format of the result table."""
-
-    parquet = "parquet"
-    csv = "csv"
 
 
 class CsvSettings(dg.Config):

@@ -4,7 +4,7 @@
 | --- | --- | --- |
 | `storage` | `storage.resource.BatchStorage` | the bucket and the layout of everything in it |
 | `jobs` | `jobs.resource.BedrockBatchJobs` | the Bedrock batch API: role, timeout, network, repair waves, event queue |
-| `on_demand` | `jobs.on_demand.OnDemand` | the on-demand API, for records that are too few for a job |
+| `on_demand` | `jobs.resource.BedrockOnDemand` | the on-demand API, for records that are too few for a job |
 | `processors` | `processors.registry.Processors` | one processor for each family of models, with its defaults |
 | `prices` | `cost.prices.Prices` | the price table |
 | `notices` | `notices.resource.Notices` | who is told when a batch has ended |
@@ -20,9 +20,10 @@ import dagster as dg
 
 from bedrock_batch_assets.assets.checks import CheckLimits
 from bedrock_batch_assets.cost.prices import PRICES_VARIABLE, Prices
-from bedrock_batch_assets.jobs.on_demand import OnDemand
-from bedrock_batch_assets.jobs.resource import EVENT_QUEUE_VARIABLE, ROLE_ARN_VARIABLE, BedrockBatchJobs
-from bedrock_batch_assets.notices.resource import EVENT_BUS_VARIABLE, TOPIC_VARIABLE, WEBHOOK_VARIABLE, Notices
+from bedrock_batch_assets.jobs.resource import BedrockBatchJobs, BedrockOnDemand
+from bedrock_batch_assets.jobs.service import EVENT_QUEUE_VARIABLE, ROLE_ARN_VARIABLE
+from bedrock_batch_assets.notices.resource import Notices
+from bedrock_batch_assets.notices.sender import EVENT_BUS_VARIABLE, TOPIC_VARIABLE, WEBHOOK_VARIABLE
 from bedrock_batch_assets.processors.anthropic import AnthropicProcessor
 from bedrock_batch_assets.processors.converse import ConverseProcessor
 from bedrock_batch_assets.processors.registry import Processors
@@ -48,7 +49,7 @@ def default_resources(processors: Processors | None = None) -> dict[str, dg.Conf
             role_arn=os.environ.get(ROLE_ARN_VARIABLE, ""),
             event_queue_url=os.environ.get(EVENT_QUEUE_VARIABLE, ""),
         ),
-        "on_demand": OnDemand(),
+        "on_demand": BedrockOnDemand(),
         "prices": Prices(path=os.environ.get(PRICES_VARIABLE, "")),
         "check_limits": CheckLimits(),
         "notices": Notices(

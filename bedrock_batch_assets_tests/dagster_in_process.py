@@ -36,7 +36,8 @@ from dagster._utils.hosted_user_process import recon_job_from_origin
 from dagster_graphql.schema import create_schema
 
 from bedrock_batch_assets.client.webserver import DagsterRefusedError, Webserver
-from bedrock_batch_assets.jobs.resource import ROLE_ARN_VARIABLE, BedrockBatchJobs
+from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
+from bedrock_batch_assets.jobs.service import ROLE_ARN_VARIABLE
 from bedrock_batch_assets.jobs.state import JobState
 from bedrock_batch_assets.local.local_platform import DEFINITIONS_MODULE, instance_settings
 from bedrock_batch_assets.storage.bucket_name import BUCKET_VARIABLE

@@ -14,8 +14,7 @@ from bedrock_batch_assets.assets.jsonl_chunks import jsonl_chunks
 from bedrock_batch_assets.assets.result_parts import result_parts
 from bedrock_batch_assets.assets.result_table import result_table
 from bedrock_batch_assets.cost.prices import Prices
-from bedrock_batch_assets.jobs.on_demand import OnDemand
-from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
+from bedrock_batch_assets.jobs.resource import BedrockBatchJobs, BedrockOnDemand
 from bedrock_batch_assets.processors.registry import Processors
 from bedrock_batch_assets.storage.resource import BatchStorage
 from bedrock_batch_assets_tests.local_aws_fixture import LocalAws
@@ -46,7 +45,7 @@ class Bench:
     instance: dg.DagsterInstance
     storage: BatchStorage
     jobs: BedrockBatchJobs
-    on_demand: OnDemand = field(default_factory=lambda: OnDemand(requests_per_second=1000))
+    on_demand: BedrockOnDemand = field(default_factory=lambda: BedrockOnDemand(requests_per_second=1000))
     processors: Processors = field(default_factory=Processors)
     prices: Prices = field(default_factory=Prices)
     check_limits: CheckLimits = field(default_factory=CheckLimits)
@@ -56,7 +55,7 @@ class Bench:
         """A bench on a stand-in that has just been reset."""
         aws.create_bucket(BUCKET)
         role = aws.create_role()
-        jobs = BedrockBatchJobs(role_arn=role, **{"max_poll_seconds": 0.05, **job_settings})  # type: ignore[arg-type]
+        jobs = BedrockBatchJobs(role_arn=role, **{"max_poll_seconds": 0.05, **job_settings})
         return cls(aws, instance, BatchStorage(bucket=BUCKET), jobs)
 
     def put_csv(self, key: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bedrock_batch_assets.errors import RequestError
-from bedrock_batch_assets.partitions import MAX_BATCH_KEY_LENGTH, check_batch_key, chunk_key, split_chunk_key
+from bedrock_batch_assets.partition_keys import MAX_BATCH_KEY_LENGTH, check_batch_key, chunk_key, split_chunk_key
 
 
 @pytest.mark.parametrize("key", ["demo-run-001", "a", "2024.01.31", "test-joke-job1", "A" * MAX_BATCH_KEY_LENGTH])

@@ -18,7 +18,7 @@ import dagster as dg
 from dagster._core.utils import make_new_run_id
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 
-from bedrock_batch_assets.partitions import chunk_key
+from bedrock_batch_assets.partition_keys import chunk_key
 from benchmarks.many_runs import add_runs
 from benchmarks.running_platform import RunningPlatform, limits, started_platform
 

@@ -125,10 +125,10 @@ def _join(folder: Path, processor: BaseProcessor) -> float:
     import pyarrow.parquet as pq
 
     from bedrock_batch_assets.chunks.joined_chunk import write_part
+    from bedrock_batch_assets.output_format import OutputFormat
     from bedrock_batch_assets.parquet.files import read_encoded_rows
     from bedrock_batch_assets.records.joining import OutputJoin
     from bedrock_batch_assets.records.rendering import RecordRenderer
-    from bedrock_batch_assets.request import OutputFormat
 
     start = time.perf_counter()
     table = folder / "table.parquet"

@@ -128,7 +128,8 @@ def _whole(rows: int) -> dict[str, Any]:
     from bedrock_batch_assets.chunks.rendered_chunk import render_chunk
     from bedrock_batch_assets.cost.prices import Prices
     from bedrock_batch_assets.definitions import platform
-    from bedrock_batch_assets.partitions import batches, chunk_key
+    from bedrock_batch_assets.partition_keys import chunk_key
+    from bedrock_batch_assets.partitions import batches
     from bedrock_batch_assets.processors.registry import Processors
     from bedrock_batch_assets.storage.resource import BatchStorage
     from benchmarks.samples import write_table

@@ -15,8 +15,7 @@ from bedrock_batch_assets.errors import BatchError
 from bedrock_batch_assets.jobs.chunk_answers import ChunkAnswers
 from bedrock_batch_assets.jobs.clock import Clock
 from bedrock_batch_assets.jobs.naming import JobName
-from bedrock_batch_assets.jobs.on_demand import OnDemand
-from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
+from bedrock_batch_assets.jobs.resource import BedrockBatchJobs, BedrockOnDemand
 from bedrock_batch_assets.jobs.state import JobState
 from bedrock_batch_assets.jobs.waiting import wait_until_finished
 from bedrock_batch_assets.partitions import chunks
@@ -53,7 +52,7 @@ def batch_job_outputs(
     config: JobConfig,
     storage: BatchStorage,
     jobs: BedrockBatchJobs,
-    on_demand: OnDemand,
+    on_demand: BedrockOnDemand,
     processors: Processors,
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """The model's answers to the chunk, as the Bedrock batch job wrote them.

@@ -13,8 +13,9 @@ import dagster as dg
 from pydantic import Field
 
 from bedrock_batch_assets.assets.failures import in_words
-from bedrock_batch_assets.partitions import batches, chunk_key
-from bedrock_batch_assets.request import OutputFormat
+from bedrock_batch_assets.output_format import OutputFormat
+from bedrock_batch_assets.partition_keys import chunk_key
+from bedrock_batch_assets.partitions import batches
 from bedrock_batch_assets.storage.manifests import BatchManifest, PartSummary
 
 

@@ -8,8 +8,8 @@ import dagster as dg
 
 from bedrock_batch_assets.assets.reporting import PREVIEW_ROWS
 from bedrock_batch_assets.errors import BatchError
+from bedrock_batch_assets.output_format import OutputFormat
 from bedrock_batch_assets.records.reasons import Reason, shortened
-from bedrock_batch_assets.request import OutputFormat
 from bedrock_batch_assets.storage.manifests import BatchManifest, ChunkEntry, PartSummary
 from bedrock_batch_assets.storage.resource import BatchStorage
 

@@ -7,7 +7,8 @@ from bedrock_batch_assets.assets.reporting import asset_run, column_schema, prev
 from bedrock_batch_assets.cost.prices import Prices
 from bedrock_batch_assets.ingest.resolved_request import resolve_request
 from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
-from bedrock_batch_assets.partitions import chunk_key, chunks
+from bedrock_batch_assets.partition_keys import chunk_key
+from bedrock_batch_assets.partitions import chunks
 from bedrock_batch_assets.processors.registry import Processors
 from bedrock_batch_assets.request import BatchRequest
 from bedrock_batch_assets.runs.identity import remember_model

@@ -10,8 +10,7 @@ from bedrock_batch_assets.assets.reporting import asset_run
 from bedrock_batch_assets.cost.prices import Prices
 from bedrock_batch_assets.ingest.resolved_request import resolve_request
 from bedrock_batch_assets.jobs.clock import Clock
-from bedrock_batch_assets.jobs.on_demand import OnDemand
-from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
+from bedrock_batch_assets.jobs.resource import BedrockBatchJobs, BedrockOnDemand
 from bedrock_batch_assets.pilots.pilot import run_pilot
 from bedrock_batch_assets.processors.registry import Processors
 from bedrock_batch_assets.request import PilotRequest, PilotSample
@@ -23,7 +22,7 @@ def _pilot(
     config: PilotRequest,
     storage: BatchStorage,
     jobs: BedrockBatchJobs,
-    on_demand: OnDemand,
+    on_demand: BedrockOnDemand,
     processors: Processors,
     prices: Prices,
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]

@@ -19,8 +19,9 @@ from bedrock_batch_assets.cost.prices import Prices
 from bedrock_batch_assets.errors import BatchError
 from bedrock_batch_assets.internals.dagster_internals import backfills
 from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
-from bedrock_batch_assets.partitions import CROSSING, batches, chunk_key
-from bedrock_batch_assets.request import OutputFormat
+from bedrock_batch_assets.output_format import OutputFormat
+from bedrock_batch_assets.partition_keys import chunk_key
+from bedrock_batch_assets.partitions import CROSSING, batches
 from bedrock_batch_assets.runs.event_log import InputEvent, newest_input
 from bedrock_batch_assets.storage.manifests import BatchManifest, TableManifest, add_summaries
 from bedrock_batch_assets.storage.resource import BatchStorage

@@ -6,9 +6,9 @@ from urllib.parse import quote
 
 import dagster as dg
 
-from bedrock_batch_assets.cost.prices import usd
+from bedrock_batch_assets.cost.amounts import usd
+from bedrock_batch_assets.output_format import OutputFormat
 from bedrock_batch_assets.records.durations import duration
-from bedrock_batch_assets.request import OutputFormat
 from bedrock_batch_assets.storage.manifests import BatchManifest, PartSummary
 from bedrock_batch_assets.tags import runs_page
 

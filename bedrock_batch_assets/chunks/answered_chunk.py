@@ -7,8 +7,8 @@ from bedrock_batch_assets.chunks.chunk import Chunk
 from bedrock_batch_assets.jobs.chunk_answers import ChunkAnswers
 from bedrock_batch_assets.jobs.clock import Clock
 from bedrock_batch_assets.jobs.on_demand import OnDemand
-from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
 from bedrock_batch_assets.jobs.resubmissions import first_wave
+from bedrock_batch_assets.jobs.service import BatchJobs
 from bedrock_batch_assets.jobs.state import JobState
 from bedrock_batch_assets.storage.manifests import ChunkManifest, OutputsManifest
 
@@ -17,7 +17,7 @@ def answers_of(
     chunk: Chunk,
     records: ChunkManifest,
     *,
-    jobs: BedrockBatchJobs,
+    jobs: BatchJobs,
     on_demand: OnDemand,
     wait: Callable[[str], JobState],
     log: Callable[[str], None],

@@ -6,13 +6,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 from bedrock_batch_assets.errors import RequestError
-from bedrock_batch_assets.partitions import chunk_key, split_chunk_key
+from bedrock_batch_assets.output_format import OutputFormat
+from bedrock_batch_assets.partition_keys import chunk_key, split_chunk_key
 from bedrock_batch_assets.processors.base import BaseProcessor
 from bedrock_batch_assets.processors.registry import Processors
 from bedrock_batch_assets.prompt_templates import PromptTemplate
-from bedrock_batch_assets.request import OutputFormat
+from bedrock_batch_assets.storage.bucket import BatchBucket
 from bedrock_batch_assets.storage.manifests import BatchManifest
-from bedrock_batch_assets.storage.resource import BatchStorage
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -51,10 +51,10 @@ class Chunk:
     processor: BaseProcessor
     template: PromptTemplate | None
     output_format: OutputFormat
-    storage: BatchStorage
+    storage: BatchBucket
 
     @classmethod
-    def load(cls, key: str, storage: BatchStorage, processors: Processors) -> Self:
+    def load(cls, key: str, storage: BatchBucket, processors: Processors) -> Self:
         """Find a chunk by its key, with the template and the parameters that its batch was ingested with.
 
         Raises:
@@ -79,7 +79,7 @@ class Chunk:
         index: int,
         processor: BaseProcessor,
         template: PromptTemplate | None,
-        storage: BatchStorage,
+        storage: BatchBucket,
     ) -> Self:
         """Chunk number `index` of a batch."""
         entry = batch.chunks[index]

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bedrock_batch_assets.chunks.chunk import Chunk
-from bedrock_batch_assets.request import OutputFormat
+from bedrock_batch_assets.output_format import OutputFormat
+from bedrock_batch_assets.storage.bucket import BatchBucket
 from bedrock_batch_assets.storage.manifests import (
     BatchManifest,
     JobCounts,
@@ -17,7 +18,6 @@ from bedrock_batch_assets.storage.manifests import (
     PartSummary,
     summary_metadata,
 )
-from bedrock_batch_assets.storage.resource import BatchStorage
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -139,7 +139,7 @@ def _all_were_sent(chunk: Chunk, outputs: OutputsManifest) -> bool:
     )
 
 
-def _add_outputs(outputs: OutputsManifest, join: "OutputJoin", storage: BatchStorage) -> dict[str, int]:
+def _add_outputs(outputs: OutputsManifest, join: "OutputJoin", storage: BatchBucket) -> dict[str, int]:
     """Add all output files to the join. Returns the fields of `PartSummary` on what they hold and what was used."""
     from bedrock_batch_assets.records.joining import OutputCounts
 
@@ -165,7 +165,7 @@ def _add_outputs(outputs: OutputsManifest, join: "OutputJoin", storage: BatchSto
     return dict(used)
 
 
-def _add_on_demand(names: Iterable[str], wave: int, join: "OutputJoin", storage: BatchStorage) -> Counter[str]:
+def _add_on_demand(names: Iterable[str], wave: int, join: "OutputJoin", storage: BatchBucket) -> Counter[str]:
     """Add the answers of an on-demand pass to the join, and count their tokens by what they cost."""
     used: Counter[str] = Counter()
     for name in names:

@@ -6,11 +6,11 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from bedrock_batch_assets.asset_names import PILOT
 from bedrock_batch_assets.client.webserver import Backfill, Materialization, Run
 from bedrock_batch_assets.jobs.state import JobState
-from bedrock_batch_assets.partitions import chunk_key
+from bedrock_batch_assets.partition_keys import chunk_key
 from bedrock_batch_assets.records.reasons import Reason
-from bedrock_batch_assets.runs.identity import PILOT
 from bedrock_batch_assets.storage.manifests import BatchManifest, TableManifest
 from bedrock_batch_assets.tags import BATCH_TAG, JOB_ARN_TAG, VERSION_TAG
 

@@ -24,10 +24,10 @@ from bedrock_batch_assets.client.webserver import (
     Webserver,
 )
 from bedrock_batch_assets.errors import BatchError, LapsedCredentialsError, RequestError, did_you_mean
-from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
+from bedrock_batch_assets.jobs.service import BatchJobs
 from bedrock_batch_assets.jobs.state import JobState
-from bedrock_batch_assets.partitions import chunk_key, is_batch_key
-from bedrock_batch_assets.storage.resource import BatchStorage, NotMaterializedError
+from bedrock_batch_assets.partition_keys import chunk_key, is_batch_key
+from bedrock_batch_assets.storage.bucket import BatchBucket, NotMaterializedError
 from bedrock_batch_assets.tags import JOB_ARN_TAG
 
 if TYPE_CHECKING:
@@ -68,8 +68,8 @@ class Batches:
     def __init__(
         self,
         webserver: Webserver,
-        storage: BatchStorage,
-        jobs: BedrockBatchJobs,
+        storage: BatchBucket,
+        jobs: BatchJobs,
         *,
         sleep: Callable[[float], None] = time.sleep,
         now: Callable[[], float] = time.monotonic,

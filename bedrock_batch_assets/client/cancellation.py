@@ -7,7 +7,7 @@ from typing import Any
 
 from bedrock_batch_assets.client.batch_status import BatchFacts, active_backfills, active_runs
 from bedrock_batch_assets.client.webserver import Backfill, Run, Webserver
-from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
+from bedrock_batch_assets.jobs.service import BatchJobs
 from bedrock_batch_assets.tags import JOB_ARN_TAG
 
 # The sensor asks for a new input's chunks within 5 s. So a batch whose input is younger than a minute is watched for so
@@ -48,7 +48,7 @@ class BatchEnding:
     """
 
     def __init__(
-        self, batch: str, webserver: Webserver, jobs: BedrockBatchJobs, *, now: Callable[[], float] = time.monotonic
+        self, batch: str, webserver: Webserver, jobs: BatchJobs, *, now: Callable[[], float] = time.monotonic
     ) -> None:
         self._batch = batch
         self._webserver = webserver

@@ -9,9 +9,8 @@ from bedrock_batch_assets.client.batch_status import BatchFacts, BatchState, act
 from bedrock_batch_assets.client.batches import Batches
 from bedrock_batch_assets.client.cancellation import YOUNG_INPUT_SECONDS
 from bedrock_batch_assets.errors import RequestError
-from bedrock_batch_assets.partitions import check_batch_key, is_batch_key
-from bedrock_batch_assets.runs.identity import batch_of_chunk
-from bedrock_batch_assets.storage.resource import BatchStorage
+from bedrock_batch_assets.partition_keys import batch_of_chunk, check_batch_key, is_batch_key
+from bedrock_batch_assets.storage.bucket import BatchBucket
 
 FORGOTTEN = "The data was deleted: bedrock-batch delete --data"
 
@@ -102,7 +101,7 @@ def refuse_in_progress(facts: BatchFacts) -> None:
         )
 
 
-def stored_data(storage: BatchStorage, batch: str) -> list[StoredData]:
+def stored_data(storage: BatchBucket, batch: str) -> list[StoredData]:
     """What the batch has on S3, by prefix; prefixes with nothing under them are left out."""
     layout = storage.layout
     found: list[StoredData] = []

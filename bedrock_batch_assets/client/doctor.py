@@ -10,8 +10,8 @@ from bedrock_batch_assets.client.models import GRANTED, UNKNOWN, list_models
 from bedrock_batch_assets.client.webserver import Webserver
 from bedrock_batch_assets.cost.prices import PRICES_VARIABLE, Prices
 from bedrock_batch_assets.errors import BatchError, ConfigurationError
-from bedrock_batch_assets.jobs.resource import EVENT_QUEUE_VARIABLE, BedrockBatchJobs
-from bedrock_batch_assets.storage.resource import BatchStorage
+from bedrock_batch_assets.jobs.service import EVENT_QUEUE_VARIABLE, BatchJobs
+from bedrock_batch_assets.storage.bucket import BatchBucket
 
 if TYPE_CHECKING:
     from bedrock_batch_assets.processors.registry import Processors
@@ -50,8 +50,8 @@ class Examination:
     """
 
     webserver: Webserver
-    storage: BatchStorage
-    jobs: BedrockBatchJobs
+    storage: BatchBucket
+    jobs: BatchJobs
     prices: Prices
     processors: "Processors"
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from bedrock_batch_assets.errors import BatchError
 
 if TYPE_CHECKING:
+    from bedrock_batch_assets.storage.bucket import BatchBucket
     from bedrock_batch_assets.storage.objects import ObjectInfo, ObjectStore
-    from bedrock_batch_assets.storage.resource import BatchStorage
 
 # Each transfer of a large object uses threads of its own on top (boto3's default: 10).
 PARALLEL_DOWNLOADS = 8
@@ -49,7 +49,7 @@ class DownloadPlan:
         return sum(item.source.size for item in self.wanted)
 
 
-def plan_download(storage: "BatchStorage", batch: str, folder: Path) -> DownloadPlan:
+def plan_download(storage: "BatchBucket", batch: str, folder: Path) -> DownloadPlan:
     """Compare what is on S3 with what is in `folder`; nothing is written.
 
     The job outputs go to `folder/batch_outputs_json/`, the result files and nothing else to

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from bedrock_batch_assets.client.batches import Batches
 from bedrock_batch_assets.client.webserver import DEFAULT_URL, URL_VARIABLE, Webserver
 from bedrock_batch_assets.errors import RequestError, did_you_mean
-from bedrock_batch_assets.jobs.resource import ROLE_ARN_VARIABLE, BedrockBatchJobs
+from bedrock_batch_assets.jobs.service import ROLE_ARN_VARIABLE, BatchJobs
+from bedrock_batch_assets.storage.bucket import BatchBucket
 from bedrock_batch_assets.storage.bucket_name import BUCKET_VARIABLE
-from bedrock_batch_assets.storage.resource import BatchStorage
 
 
 def region_from_environment() -> str | None:
@@ -39,9 +39,9 @@ def url_from_environment() -> str:
     return os.environ.get(URL_VARIABLE) or DEFAULT_URL
 
 
-def storage_from_environment() -> BatchStorage:
+def storage_from_environment() -> BatchBucket:
     """The bucket that BEDROCK_BATCH_BUCKET names, as the assets use it."""
-    return BatchStorage(bucket=os.environ.get(BUCKET_VARIABLE, ""), region_name=region_from_environment())
+    return BatchBucket(bucket=os.environ.get(BUCKET_VARIABLE, ""), region_name=region_from_environment())
 
 
 def batches_from_environment(
@@ -54,6 +54,6 @@ def batches_from_environment(
         sleep: How to wait between two looks; it may raise to end the waiting.
         on_trouble: Takes a sentence for people when Dagster's database is away, and waited for.
     """
-    jobs = BedrockBatchJobs(role_arn=os.environ.get(ROLE_ARN_VARIABLE, ""), region_name=region_from_environment())
+    jobs = BatchJobs(role_arn=os.environ.get(ROLE_ARN_VARIABLE, ""), region_name=region_from_environment())
     webserver = Webserver(url, on_trouble=on_trouble, sleep=sleep)
     return Batches(webserver, storage_from_environment(), jobs, sleep=sleep)

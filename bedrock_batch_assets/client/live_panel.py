@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Self
 
 from bedrock_batch_assets.client.batch_view import BatchView
 from bedrock_batch_assets.client.progress import describe, in_words
-from bedrock_batch_assets.cost.prices import usd
+from bedrock_batch_assets.cost.amounts import usd
 from bedrock_batch_assets.records.durations import duration
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bedrock_batch_assets.aws.connection import AwsConnection
+from bedrock_batch_assets.aws.clients import AwsClients
 from bedrock_batch_assets.aws.error_kinds import is_denied
 from bedrock_batch_assets.aws.errors import errors_explained
 from bedrock_batch_assets.errors import RequestError
@@ -54,7 +54,7 @@ class ModelOffer:
         }
 
 
-def list_models(connection: AwsConnection, processors: "Processors", *, every: bool = False) -> list[ModelOffer]:
+def list_models(connection: AwsClients, processors: "Processors", *, every: bool = False) -> list[ModelOffer]:
     """The models of the connection's Region, by provider and name.
 
     Args:

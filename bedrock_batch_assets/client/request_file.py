@@ -37,7 +37,7 @@ def checked_request(fields: Mapping[str, Any]) -> "tuple[str, BatchRequest]":
     from pydantic import ValidationError
 
     from bedrock_batch_assets.jobs.model_id_rule import check_model_id
-    from bedrock_batch_assets.partitions import check_batch_key
+    from bedrock_batch_assets.partition_keys import check_batch_key
     from bedrock_batch_assets.request import BatchRequest
 
     known = set(BatchRequest.model_fields)

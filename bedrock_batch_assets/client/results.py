@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from bedrock_batch_assets.chunks.joined_chunk import table_schema
 from bedrock_batch_assets.client.environment import storage_from_environment
 from bedrock_batch_assets.extras import require_extra
-from bedrock_batch_assets.request import OutputFormat
-from bedrock_batch_assets.storage.resource import BatchStorage
+from bedrock_batch_assets.output_format import OutputFormat
+from bedrock_batch_assets.storage.bucket import BatchBucket
 
 if TYPE_CHECKING:
     import pyarrow.dataset
@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 _NUMBERS = frozenset({"input_tokens", "output_tokens"})
 
 
-def read_result(
-    batch: str, as_: Literal["pandas", "dataset"] = "pandas", *, storage: BatchStorage | None = None
-) -> Any:
+def read_result(batch: str, as_: Literal["pandas", "dataset"] = "pandas", *, storage: BatchBucket | None = None) -> Any:
     """The result table of a batch, in input order.
 
     Columns of a CSV table are text, but for the token counts; empty cells of text are empty texts.
@@ -43,7 +41,7 @@ def read_result(
     return dataset if as_ == "dataset" else dataset.to_table().to_pandas()
 
 
-def _dataset(batch: str, storage: BatchStorage) -> "pyarrow.dataset.Dataset":
+def _dataset(batch: str, storage: BatchBucket) -> "pyarrow.dataset.Dataset":
     import pyarrow.dataset
     import pyarrow.fs
 
@@ -64,7 +62,7 @@ def _dataset(batch: str, storage: BatchStorage) -> "pyarrow.dataset.Dataset":
     return pyarrow.dataset.dataset(paths, filesystem=filesystem, format=file_format)
 
 
-def _csv_format(storage: BatchStorage, batch: str) -> "pyarrow.dataset.CsvFileFormat":
+def _csv_format(storage: BatchBucket, batch: str) -> "pyarrow.dataset.CsvFileFormat":
     import pyarrow as pa
     import pyarrow.csv
     import pyarrow.dataset

@@ -2,7 +2,7 @@
 
 import re
 
-from bedrock_batch_assets.aws.connection import AwsConnection
+from bedrock_batch_assets.aws.clients import AwsClients
 from bedrock_batch_assets.errors import ConfigurationError
 
 # CloudFormation takes letters and digits alone as names of outputs. These belong to no environment variable.
@@ -11,7 +11,7 @@ _NOT_VARIABLES = frozenset({"PlatformPolicyArn", "CommandLinePolicyArn"})
 _NEEDED = ("BEDROCK_BATCH_BUCKET", "BEDROCK_BATCH_ROLE_ARN")
 
 
-def stack_environment(stack: str, connection: AwsConnection) -> dict[str, str]:
+def stack_environment(stack: str, connection: AwsClients) -> dict[str, str]:
     """The environment variables that a stack of `deploy/data.yaml` stands for: `BEDROCK_BATCH_BUCKET` and so on.
 
     Args:

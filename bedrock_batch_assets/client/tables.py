@@ -5,14 +5,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bedrock_batch_assets.client.batch_status import BatchStatus, ChunkState, TableState
-from bedrock_batch_assets.client.doctor import Finding
 from bedrock_batch_assets.client.models import GRANTED, NOT_GRANTED, ModelOffer
 from bedrock_batch_assets.client.progress import in_words
-from bedrock_batch_assets.cost.prices import usd
+from bedrock_batch_assets.cost.amounts import usd
 from bedrock_batch_assets.records.durations import duration
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from bedrock_batch_assets.client.doctor import Finding
 
 SHOWN_REASONS = 5
 _STATE_STYLES = {"done": "green", "failed": "red", "canceled": "yellow", "running": "cyan", "reading input": "cyan"}
@@ -102,7 +103,7 @@ def models_table(offers: Sequence[ModelOffer]) -> "Table":
     return table
 
 
-def findings_table(findings: Sequence[Finding]) -> "Table":
+def findings_table(findings: "Sequence[Finding]") -> "Table":
     """Findings of `bedrock-batch doctor`, one line each."""
     table = _table("", "topic", "finding")
     styles = {"ok": "[green]ok[/]", "problem": "[red]problem[/]", "unknown": "[yellow]unknown[/]"}

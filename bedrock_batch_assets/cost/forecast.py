@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from bedrock_batch_assets.cost.amounts import usd
 from bedrock_batch_assets.cost.measurements import MIN_ANSWERS, ExpectedTokens, Measurement
-from bedrock_batch_assets.cost.prices import Kind, PriceQuote, Prices, UnknownPriceError, usd
+from bedrock_batch_assets.cost.prices import Kind, PriceQuote, Prices, UnknownPriceError
 from bedrock_batch_assets.errors import BatchError, RequestError
 from bedrock_batch_assets.processors.base import BaseProcessor
 from bedrock_batch_assets.processors.registry import base_model_id

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
-from bedrock_batch_assets.storage.resource import version_of
+from bedrock_batch_assets.storage.bucket import version_of
 
 if TYPE_CHECKING:
     from bedrock_batch_assets.processors.base import BaseProcessor
-    from bedrock_batch_assets.storage.resource import BatchStorage
+    from bedrock_batch_assets.storage.bucket import BatchBucket
 
 # A bound from fewer answers than these says little.
 MIN_ANSWERS = 10
@@ -123,7 +123,7 @@ def recipe_of(model_id: str, processor_name: str, processor: "BaseProcessor", te
     return version_of(model_id, processor_name, parameters, template)
 
 
-def find_measurement(storage: "BatchStorage", recipe: str) -> Measurement | None:
+def find_measurement(storage: "BatchBucket", recipe: str) -> Measurement | None:
     """What a pilot of this recipe measured; None if there was none that can be read."""
     from bedrock_batch_assets.storage.objects import ObjectNotFoundError
 
@@ -135,7 +135,7 @@ def find_measurement(storage: "BatchStorage", recipe: str) -> Measurement | None
         return None
 
 
-def keep_measurement(storage: "BatchStorage", recipe: str, found: Measurement) -> None:
+def keep_measurement(storage: "BatchBucket", recipe: str, found: Measurement) -> None:
     """Store a measurement, unless there is one of more answers."""
     known = find_measurement(storage, recipe)
     if known is None or known.answers <= found.answers:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from bedrock_batch_assets.aws.connection import AwsConnection
+from bedrock_batch_assets.aws.clients import AwsClients
 from bedrock_batch_assets.aws.errors import errors_explained
 from bedrock_batch_assets.cost.prices import Kind, ModelPrices, Price, PriceTable
 from bedrock_batch_assets.processors.registry import base_model_id
@@ -67,7 +67,7 @@ class FoundPrices:
     unknown: Mapping[str, int]
 
 
-def read_prices(connection: AwsConnection, today: date) -> FoundPrices:
+def read_prices(connection: AwsClients, today: date) -> FoundPrices:
     """The prices of the connection's Region, of all models that ListFoundationModels has.
 
     Args:
@@ -82,7 +82,7 @@ def read_prices(connection: AwsConnection, today: date) -> FoundPrices:
     with errors_explained("bedrock:ListFoundationModels", "all models"):
         summaries = bedrock.list_foundation_models().get("modelSummaries", [])
     names = {summary["modelId"]: summary.get("modelName", "") for summary in summaries}
-    client = AwsConnection(
+    client = AwsClients(
         region_name=API_REGION, profile_name=connection.profile_name, endpoint_url=connection.endpoint_url
     ).client("pricing")
     rows = [row for offer in OFFERS for item in _items(client, offer, region) if (row := price_row(item)) is not None]

@@ -25,11 +25,6 @@ class UnknownPriceError(BatchError):
     """What the tokens cost is not known: there is no table, or the model is not in it. The message says which."""
 
 
-def usd(amount: float) -> str:
-    """An amount as text: `12.34 USD`. Less than one has six decimals: a small batch costs a fraction of a cent."""
-    return f"{amount:,.2f} USD" if amount >= 1 else f"{amount:.6f} USD"
-
-
 class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """USD per 1,000,000 tokens. Embedding models have no output tokens."""
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from bedrock_batch_assets.cost.forecast import CostForecast, forecast_cost
 from bedrock_batch_assets.cost.measurements import find_measurement
 from bedrock_batch_assets.ingest.resolved_request import ResolvedRequest
+from bedrock_batch_assets.storage.bucket import BatchBucket, version_of
 from bedrock_batch_assets.storage.manifests import BatchManifest, ChunkEntry
-from bedrock_batch_assets.storage.resource import BatchStorage, version_of
 
 if TYPE_CHECKING:
     from bedrock_batch_assets.ingest.chunk_plan import ChunkRange
@@ -33,7 +33,7 @@ class BatchInput:
 
 
 def store_input(
-    request: ResolvedRequest, source: "Source", storage: BatchStorage, *, previous: BatchManifest | None
+    request: ResolvedRequest, source: "Source", storage: BatchBucket, *, previous: BatchManifest | None
 ) -> BatchInput:
     """Read a batch's table once, check it against the prompt, and store it as Parquet.
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bedrock_batch_assets.errors import RequestError
-from bedrock_batch_assets.partitions import MAX_CHUNKS_PER_BATCH
+from bedrock_batch_assets.partition_keys import MAX_CHUNKS_PER_BATCH
 
 # "Batch inference input file size (in GB)": 1, and "Batch inference job size (in GB)": 5 (AWS General Reference,
 # Bedrock quotas). A job has one file here, so the file's bound is the job's. Decimal GB, the smaller reading.

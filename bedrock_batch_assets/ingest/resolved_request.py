@@ -6,7 +6,7 @@ from bedrock_batch_assets.cost.forecast import limit_not_checkable
 from bedrock_batch_assets.cost.measurements import recipe_of
 from bedrock_batch_assets.cost.prices import PriceQuote, Prices
 from bedrock_batch_assets.jobs.model_id_rule import check_model_id
-from bedrock_batch_assets.partitions import check_batch_key
+from bedrock_batch_assets.partition_keys import check_batch_key
 from bedrock_batch_assets.processors.base import BaseProcessor
 from bedrock_batch_assets.processors.registry import Processors
 from bedrock_batch_assets.prompt_templates import PromptTemplate, get_prompt_template

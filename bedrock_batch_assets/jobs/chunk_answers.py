@@ -16,11 +16,11 @@ from bedrock_batch_assets.jobs.on_demand import OnDemand
 from bedrock_batch_assets.jobs.on_demand_pass import OnDemandPass
 from bedrock_batch_assets.jobs.ownership import JobOrder, find_or_create
 from bedrock_batch_assets.jobs.record_sender import RecordSender
-from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
+from bedrock_batch_assets.jobs.service import BatchJobs
 from bedrock_batch_assets.jobs.state import JobState
 from bedrock_batch_assets.jobs.waves import Wave, find_waves, has_answers
+from bedrock_batch_assets.storage.bucket import BatchBucket
 from bedrock_batch_assets.storage.manifests import ChunkManifest, JobOutput
-from bedrock_batch_assets.storage.resource import BatchStorage
 
 if TYPE_CHECKING:
     from bedrock_batch_assets.processors.base import BaseProcessor
@@ -54,8 +54,8 @@ class ChunkAnswers:
     records: ChunkManifest
     model_id: str
     processor: "BaseProcessor"
-    storage: BatchStorage
-    jobs: BedrockBatchJobs
+    storage: BatchBucket
+    jobs: BatchJobs
     on_demand: OnDemand
     wait: Callable[[str], JobState]
     log: Callable[[str], None]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import msgspec
 
 from bedrock_batch_assets.aws.errors import errors_explained
-from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
+from bedrock_batch_assets.jobs.service import BatchJobs
 from bedrock_batch_assets.jobs.state import FINISHED
 
 DETAIL_TYPE = "Batch Inference Job State Change"
@@ -50,7 +50,7 @@ class _Event(msgspec.Struct, rename="kebab"):
 
 
 def drain_events(
-    jobs: BedrockBatchJobs,
+    jobs: BatchJobs,
     on_events: Callable[[list[JobEvent]], None],
     on_malformed: Callable[[str], None],
     *,

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from typing import Self
 
-from bedrock_batch_assets.partitions import split_chunk_key
+from bedrock_batch_assets.partition_keys import split_chunk_key
 
 # A job name holds so many digits of the digest. They tell the contents of one chunk apart, so 48 bits are plenty.
 DIGEST_LENGTH = 12

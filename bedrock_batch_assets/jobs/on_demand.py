@@ -6,7 +6,7 @@ from typing import Any, Literal
 import msgspec
 from pydantic import Field
 
-from bedrock_batch_assets.aws.connection import AwsConnection
+from bedrock_batch_assets.aws.clients import AwsClients
 from bedrock_batch_assets.aws.errors import errors_explained
 
 InvocationType = Literal["InvokeModel", "Converse"]
@@ -22,7 +22,7 @@ class OnDemandAnswer:
     tier: str
 
 
-class OnDemand(AwsConnection):
+class OnDemand(AwsClients, frozen=True):
     """The on-demand API (InvokeModel, Converse), for batches and remainders that are too small for a batch job."""
 
     requests_per_second: float = Field(default=10.0, gt=0, description="At most so many requests a second, per chunk.")

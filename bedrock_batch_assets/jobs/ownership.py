@@ -13,7 +13,7 @@ from bedrock_batch_assets.error_codes import plain
 from bedrock_batch_assets.errors import BatchError, LapsedCredentialsError, UnreachableServiceError
 from bedrock_batch_assets.jobs.clock import Clock
 from bedrock_batch_assets.jobs.naming import JobName
-from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
+from bedrock_batch_assets.jobs.service import BatchJobs
 from bedrock_batch_assets.jobs.state import JobState
 
 # Other users of the account hold the quota of jobs in flight: keep the run's place in Dagster's queue and ask again.
@@ -39,7 +39,7 @@ class JobOrder:
 
 
 def find_or_create(
-    jobs: BedrockBatchJobs,
+    jobs: BatchJobs,
     order: JobOrder,
     *,
     on_trouble: Callable[[str], None],

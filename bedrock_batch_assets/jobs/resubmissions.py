@@ -4,16 +4,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from bedrock_batch_assets.jobs.waves import Wave
+from bedrock_batch_assets.storage.bucket import BatchBucket
 from bedrock_batch_assets.storage.manifests import ChunkManifest
-from bedrock_batch_assets.storage.resource import BatchStorage
 
 if TYPE_CHECKING:
     from bedrock_batch_assets.storage.objects import ObjectStore
 
 
-def first_wave(
-    storage: BatchStorage, records: ChunkManifest, waves: Callable[[], list[Wave]], payer: str | None
-) -> int:
+def first_wave(storage: BatchBucket, records: ChunkManifest, waves: Callable[[], list[Wave]], payer: str | None) -> int:
     """The wave that the chunk's answers begin with: 0, unless a run was told to pay for them again.
 
     Args:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from bedrock_batch_assets.aws.error_kinds import can_be_waited_out, error_code
 from bedrock_batch_assets.errors import LapsedCredentialsError, UnreachableServiceError
 from bedrock_batch_assets.jobs.clock import Clock
-from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
+from bedrock_batch_assets.jobs.service import BatchJobs
 from bedrock_batch_assets.jobs.state import JobState
 
 # A job can be unknown for a while after Create: the Terraform provider allows its first Get 5 minutes.
@@ -29,7 +29,7 @@ def poll_seconds(waited: float, longest: float, jitter: float) -> float:
 
 
 def wait_until_finished(
-    jobs: BedrockBatchJobs,
+    jobs: BatchJobs,
     arn: str,
     *,
     on_change: Callable[[JobState, float | None], None],

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bedrock_batch_assets.jobs.naming import JobName
-from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
+from bedrock_batch_assets.jobs.service import BatchJobs
 from bedrock_batch_assets.jobs.state import JobState
+from bedrock_batch_assets.storage.bucket import BatchBucket, NotMaterializedError
 from bedrock_batch_assets.storage.manifests import JobOutput
-from bedrock_batch_assets.storage.resource import BatchStorage, NotMaterializedError
 
 ON_DEMAND_STATUS = "OnDemand"
 # A Failed job has processed nothing: the service fails it at validation.
@@ -36,7 +36,7 @@ def has_answers(status: str) -> bool:
     return status in _WITH_ANSWERS
 
 
-def find_waves(name: JobName, jobs: BedrockBatchJobs, storage: BatchStorage) -> list[Wave]:
+def find_waves(name: JobName, jobs: BatchJobs, storage: BatchBucket) -> list[Wave]:
     """The waves over a content that the service and the bucket know of, first to last; only the last can be unfinished.
 
     Args:
@@ -58,7 +58,7 @@ def job_output(state: JobState) -> JobOutput:
     )
 
 
-def _on_demand_waves(name: JobName, storage: BatchStorage) -> Iterator[Wave]:
+def _on_demand_waves(name: JobName, storage: BatchBucket) -> Iterator[Wave]:
     """The on-demand passes that are over: their output file is written last."""
     layout = storage.layout
     prefix = layout.on_demand_prefix(name.chunk, name.digest)
@@ -70,7 +70,7 @@ def _on_demand_waves(name: JobName, storage: BatchStorage) -> Iterator[Wave]:
         yield Wave(number, output, finished=True)
 
 
-def _noted_waves(name: JobName, storage: BatchStorage) -> Iterator[Wave]:
+def _noted_waves(name: JobName, storage: BatchBucket) -> Iterator[Wave]:
     """The waves of this content that its last collection noted.
 
     It is not documented for how long Bedrock lists a job. A job that it no longer lists must not be paid for again.

@@ -30,7 +30,7 @@ from bedrock_batch_assets.client.webserver import URL_VARIABLE, DagsterRefusedEr
 from bedrock_batch_assets.cost.prices import PRICES_VARIABLE
 from bedrock_batch_assets.errors import ConfigurationError
 from bedrock_batch_assets.extras import check_instance_settings, require_extra
-from bedrock_batch_assets.jobs.resource import ROLE_ARN_VARIABLE
+from bedrock_batch_assets.jobs.service import ROLE_ARN_VARIABLE
 from bedrock_batch_assets.local.processes import Program, ProgramFailedError
 from bedrock_batch_assets.storage.bucket_name import BUCKET_VARIABLE
 

@@ -9,11 +9,11 @@ from typing import Any, Self
 
 import pyarrow as pa
 
+from bedrock_batch_assets.output_format import OutputFormat
 from bedrock_batch_assets.parquet.damage import DamagedPartError
 from bedrock_batch_assets.parquet.encoded_rows import EncodedRows
 from bedrock_batch_assets.parquet.part_check import check_part
 from bedrock_batch_assets.parquet.part_formats import part_format
-from bedrock_batch_assets.request import OutputFormat
 
 # Batches differ in length: with fewer in the queue, the producer and the writers would take turns waiting (measured).
 _WAITING_BATCHES = 3

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, Protocol
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
+from bedrock_batch_assets.output_format import OutputFormat
 from bedrock_batch_assets.parquet.encoded_rows import EncodedRows, RowGroupPart, RowsToEncode
 from bedrock_batch_assets.parquet.row_group_writer import RowGroupWriter
 from bedrock_batch_assets.parquet.vector_rows import VectorRows
@@ -19,7 +20,6 @@ from bedrock_batch_assets.records.exact_values import exact_values, with_writabl
 from bedrock_batch_assets.records.nested_columns import is_nested
 from bedrock_batch_assets.records.preview import python_value
 from bedrock_batch_assets.records.string_columns import strings_of
-from bedrock_batch_assets.request import OutputFormat
 
 
 class PartFormat(Protocol):

@@ -5,10 +5,10 @@ import io
 import itertools
 from typing import Any, BinaryIO
 
+from bedrock_batch_assets.output_format import OutputFormat
 from bedrock_batch_assets.parquet.damage import damage_explained
 from bedrock_batch_assets.parquet.tables import read_rows
 from bedrock_batch_assets.records.preview import preview_rows
-from bedrock_batch_assets.request import OutputFormat
 
 # The largest value that `csv.field_size_limit` takes on every platform.
 _MOST_CELL_CHARACTERS = 2**31 - 1

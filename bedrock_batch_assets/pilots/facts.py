@@ -1,6 +1,6 @@
 """A pilot in words, for the UI and for a terminal."""
 
-from bedrock_batch_assets.cost.prices import usd
+from bedrock_batch_assets.cost.amounts import usd
 from bedrock_batch_assets.pilots.pilot import PilotReport
 
 

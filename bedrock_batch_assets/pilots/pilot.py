@@ -20,7 +20,7 @@ from bedrock_batch_assets.jobs.kept_answers import KeptAnswers
 from bedrock_batch_assets.jobs.on_demand import FLEX, OnDemand
 from bedrock_batch_assets.jobs.record_claims import RecordClaims
 from bedrock_batch_assets.jobs.record_sender import RecordSender
-from bedrock_batch_assets.storage.resource import BatchStorage
+from bedrock_batch_assets.storage.bucket import BatchBucket
 
 if TYPE_CHECKING:
     from bedrock_batch_assets.ingest.sources.source import Source
@@ -92,7 +92,7 @@ ROWS_ANSWERED = "rows answered"
 def run_pilot(
     request: ResolvedRequest,
     source: "Source",
-    storage: BatchStorage,
+    storage: BatchBucket,
     on_demand: OnDemand,
     *,
     rows: int,
@@ -160,7 +160,7 @@ def run_pilot(
     return report
 
 
-def find_report(storage: BatchStorage, batch: str) -> PilotReport | None:
+def find_report(storage: BatchBucket, batch: str) -> PilotReport | None:
     """What the batch's last pilot showed; None if there was none that can be read."""
     from bedrock_batch_assets.storage.objects import ObjectNotFoundError
 
@@ -170,7 +170,7 @@ def find_report(storage: BatchStorage, batch: str) -> PilotReport | None:
         return None
 
 
-def _kept_answers(request: ResolvedRequest, storage: BatchStorage, on_demand: OnDemand, clock: Clock) -> KeptAnswers:
+def _kept_answers(request: ResolvedRequest, storage: BatchBucket, on_demand: OnDemand, clock: Clock) -> KeptAnswers:
     model, kind = request.given.model_id, request.processor.model_invocation_type
     digest = hashlib.sha256(f"{model} {kind}".encode()).hexdigest()[:16]
     claims = RecordClaims(storage.objects, storage.layout.pilot_answers(digest))

@@ -12,14 +12,14 @@ from typing import Any
 import dagster as dg
 from dagster import AssetKey, AssetRecordsFilter, DagsterInstance, DagsterRun
 
-from bedrock_batch_assets.errors import BatchError
+from bedrock_batch_assets.asset_names import BATCH_ASSETS, CHUNK_ASSETS, JOB_OUTPUTS, PILOT
 from bedrock_batch_assets.internals.dagster_internals import (
     PARTITION_NAME_TAG,
     planned_assets,
     read_values,
     write_values,
 )
-from bedrock_batch_assets.partitions import split_chunk_key
+from bedrock_batch_assets.partition_keys import batch_of_chunk
 from bedrock_batch_assets.tags import (
     BATCH_TAG,
     MODEL_METADATA,
@@ -27,12 +27,6 @@ from bedrock_batch_assets.tags import (
     PARTITION_TAG,
     UNKNOWN_MODEL,
 )
-
-JOB_OUTPUTS = "batch_job_outputs"
-CHUNK_ASSETS = ("jsonl_chunks", JOB_OUTPUTS, "result_parts")
-BATCH_ASSETS = ("input_dataset", "result_table")
-# It works on a batch's partition, and is no step of the batch.
-PILOT = "pilot"
 
 # How many runs of a batch are searched for one that knows the model. Each run that owns a job does.
 _RUNS_WITH_MODEL = 10
@@ -83,14 +77,6 @@ def newest_runs_of(instance: DagsterInstance, partition: str) -> list[dg.RunReco
         for record in instance.get_run_records(filters=dg.RunsFilter(tags={tag: partition}), limit=_RUNS_READ):
             found[record.dagster_run.run_id] = record
     return sorted(found.values(), key=lambda record: record.storage_id, reverse=True)
-
-
-def batch_of_chunk(partition: str) -> str | None:
-    """The batch of a chunk key, or None if it is no chunk key: a person may add any partition in the UI."""
-    try:
-        return split_chunk_key(partition)[0]
-    except BatchError:
-        return None
 
 
 def identity_tags(instance: DagsterInstance, run: DagsterRun) -> Mapping[str, str]:

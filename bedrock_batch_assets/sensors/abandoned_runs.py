@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 from dagster import AssetKey, DagsterInstance, DagsterRunStatus
 
+from bedrock_batch_assets.asset_names import BATCH_ASSETS, CHUNK_ASSETS
 from bedrock_batch_assets.internals.dagster_internals import (
     AUTO_RETRY_RUN_ID_TAG,
     BACKFILL_CANCELED,
@@ -22,14 +23,7 @@ from bedrock_batch_assets.internals.dagster_internals import (
 )
 from bedrock_batch_assets.partitions import batches, chunks
 from bedrock_batch_assets.runs.database import failed_in_outage
-from bedrock_batch_assets.runs.identity import (
-    BATCH_ASSETS,
-    CHUNK_ASSETS,
-    RunIdentity,
-    assets_of,
-    identify,
-    newest_runs_of,
-)
+from bedrock_batch_assets.runs.identity import RunIdentity, assets_of, identify, newest_runs_of
 from bedrock_batch_assets.runs.launches import FAILED_LAUNCHES_TAG
 from bedrock_batch_assets.tags import (
     ASKED_AGAIN_TAG,

@@ -7,11 +7,12 @@ from enum import Enum
 import dagster as dg
 from dagster import AssetKey, DagsterInstance
 
+from bedrock_batch_assets.asset_names import CHUNK_ASSETS
 from bedrock_batch_assets.assets.checks import BUILT_FROM_CURRENT_INPUT
 from bedrock_batch_assets.internals.dagster_internals import BACKFILL_FINISHED, BACKFILL_REQUESTED
-from bedrock_batch_assets.partitions import chunk_key, is_batch_key
+from bedrock_batch_assets.partition_keys import chunk_key, is_batch_key
 from bedrock_batch_assets.runs.event_log import InputEvent, asset_backfill, data_versions, newest_input
-from bedrock_batch_assets.runs.identity import CHUNK_ASSETS, assets_of
+from bedrock_batch_assets.runs.identity import assets_of
 from bedrock_batch_assets.runs.superseded import supersede_backfills
 from bedrock_batch_assets.sensors.batch_facts import Facts
 from bedrock_batch_assets.sensors.table_needs import table_need

@@ -8,10 +8,10 @@ import dagster as dg
 import msgspec
 from dagster import AssetKey, AssetRecordsFilter, DagsterInstance
 
-from bedrock_batch_assets.cost.prices import usd
+from bedrock_batch_assets.cost.amounts import usd
 from bedrock_batch_assets.errors import BatchError
 from bedrock_batch_assets.jobs.state import JobState
-from bedrock_batch_assets.partitions import chunk_key
+from bedrock_batch_assets.partition_keys import chunk_key
 from bedrock_batch_assets.records.durations import duration
 from bedrock_batch_assets.runs.event_log import data_versions, newest_input
 from bedrock_batch_assets.runs.statuses import not_finished_statuses

@@ -7,10 +7,11 @@ import dagster as dg
 import msgspec
 from dagster import DagsterInstance
 
+from bedrock_batch_assets.asset_names import CHUNK_ASSETS
 from bedrock_batch_assets.aws.error_kinds import is_passing
 from bedrock_batch_assets.errors import BatchError
+from bedrock_batch_assets.partition_keys import batch_of_chunk
 from bedrock_batch_assets.runs.event_log import materializations_since, newest_event
-from bedrock_batch_assets.runs.identity import CHUNK_ASSETS, batch_of_chunk
 from bedrock_batch_assets.sensors.abandoned_runs import abandoned_runs, ask_again, given_up_backfills
 from bedrock_batch_assets.sensors.batch_facts import Facts
 from bedrock_batch_assets.sensors.batch_needs import PROBLEM_SECONDS, Judge, Need, pending_chunks

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from dagster import DagsterInstance
 
+from bedrock_batch_assets.partition_keys import batch_of_chunk
 from bedrock_batch_assets.runs.event_log import data_versions, latest_storage_ids, newest_input
-from bedrock_batch_assets.runs.identity import batch_of_chunk
 from bedrock_batch_assets.sensors.batch_facts import Facts
 
 

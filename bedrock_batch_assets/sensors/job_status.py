@@ -18,7 +18,8 @@ from bedrock_batch_assets.internals.dagster_internals import BACKFILL_ID_TAG
 from bedrock_batch_assets.jobs.events import JobEvent, drain_events
 from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
 from bedrock_batch_assets.jobs.state import JobState
-from bedrock_batch_assets.runs.identity import RunIdentity, batch_of_chunk, identify
+from bedrock_batch_assets.partition_keys import batch_of_chunk
+from bedrock_batch_assets.runs.identity import RunIdentity, identify
 from bedrock_batch_assets.runs.job_notices import post_finished_notices
 from bedrock_batch_assets.runs.statuses import at_work_statuses
 from bedrock_batch_assets.sensors.batch_panel import Panels, Shown, batch_panels

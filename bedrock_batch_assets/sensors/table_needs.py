@@ -11,7 +11,7 @@ import dagster as dg
 from dagster import AssetKey, DagsterInstance, DagsterRunStatus
 
 from bedrock_batch_assets.internals.dagster_internals import RUN_FAILURE_REASON_TAG, STEP_FAILURE
-from bedrock_batch_assets.partitions import chunk_key
+from bedrock_batch_assets.partition_keys import chunk_key
 from bedrock_batch_assets.runs.event_log import InputEvent, data_versions, latest_storage_id, newest_event
 from bedrock_batch_assets.runs.identity import assets_of, newest_runs_of
 from bedrock_batch_assets.sensors.abandoned_runs import RETRY_GRACE

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from bedrock_batch_assets.partitions import chunk_key, split_chunk_key
-from bedrock_batch_assets.request import OutputFormat
+from bedrock_batch_assets.output_format import OutputFormat
+from bedrock_batch_assets.partition_keys import chunk_key, split_chunk_key
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from typing import Any
 
 import msgspec
 
+from bedrock_batch_assets.output_format import OutputFormat
 from bedrock_batch_assets.records.reasons import Reason, added_up
-from bedrock_batch_assets.request import OutputFormat
 
 # Reasons that a table's account keeps.
 _REASONS_OF_A_TABLE = 20

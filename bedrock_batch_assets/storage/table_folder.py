@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from bedrock_batch_assets.storage.bucket import BatchBucket
 from bedrock_batch_assets.storage.manifests import BatchManifest, PartSummary
-from bedrock_batch_assets.storage.resource import BatchStorage
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -42,7 +42,7 @@ class TableFolder:
     What version 0.1 left in the folder is used as what it is, and goes with the first table that is written after it.
     """
 
-    def __init__(self, batch: BatchManifest, storage: BatchStorage) -> None:
+    def __init__(self, batch: BatchManifest, storage: BatchBucket) -> None:
         self._batch = batch
         self._storage = storage
         self._layout = storage.layout

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pytest
 
 from bedrock_batch_assets.assets.result_parts import result_parts
+from bedrock_batch_assets.output_format import OutputFormat
 from bedrock_batch_assets.records.joining import OutputJoin
 from bedrock_batch_assets.records.rendering import RecordRenderer
-from bedrock_batch_assets.request import OutputFormat
 from bedrock_batch_assets_tests.local_aws_fixture import LocalAws
 from bedrock_batch_assets_tests.resources_on_local_aws import HAIKU, TITAN, Bench
 

@@ -7,7 +7,7 @@ import pytest
 from dagster import AssetCheckSeverity
 
 from bedrock_batch_assets.assets.checks import TABLE_CHECKS, CheckLimits, PartRows, table_checks
-from bedrock_batch_assets.request import OutputFormat
+from bedrock_batch_assets.output_format import OutputFormat
 from bedrock_batch_assets.storage.manifests import BatchManifest, ChunkEntry, PartSummary, add_summaries
 
 WARN, ERROR = AssetCheckSeverity.WARN, AssetCheckSeverity.ERROR

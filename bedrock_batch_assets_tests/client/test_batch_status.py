@@ -13,8 +13,8 @@ from bedrock_batch_assets.client.batch_status import (
 )
 from bedrock_batch_assets.client.webserver import Backfill, Materialization, Run
 from bedrock_batch_assets.jobs.state import JobState
+from bedrock_batch_assets.output_format import OutputFormat
 from bedrock_batch_assets.records.reasons import Reason
-from bedrock_batch_assets.request import OutputFormat
 from bedrock_batch_assets.storage.manifests import BatchManifest, ChunkEntry, PartSummary, TableManifest
 
 CHUNKS = ("b-00000", "b-00001")

@@ -13,7 +13,7 @@ from bedrock_batch_assets.client.deletion import delete_batch, plan_deletion, re
 from bedrock_batch_assets.client.webserver import Materialization
 from bedrock_batch_assets.errors import RequestError
 from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
-from bedrock_batch_assets.request import OutputFormat
+from bedrock_batch_assets.output_format import OutputFormat
 from bedrock_batch_assets.runs.event_log import data_versions
 from bedrock_batch_assets.storage.manifests import BatchManifest, ChunkEntry
 from bedrock_batch_assets.storage.resource import BatchStorage

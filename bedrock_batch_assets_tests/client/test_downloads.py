@@ -11,7 +11,7 @@ from moto import mock_aws
 
 from bedrock_batch_assets.client.downloads import UnsafeKeyError, local_path, plan_download, plan_one, run_download
 from bedrock_batch_assets.errors import BatchError
-from bedrock_batch_assets.request import OutputFormat
+from bedrock_batch_assets.output_format import OutputFormat
 from bedrock_batch_assets.storage.objects import ObjectInfo
 from bedrock_batch_assets.storage.resource import BatchStorage
 

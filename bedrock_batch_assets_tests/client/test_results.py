@@ -11,8 +11,8 @@ import pyarrow.dataset
 import pytest
 
 from bedrock_batch_assets import read_result
+from bedrock_batch_assets.storage.bucket import NotMaterializedError
 from bedrock_batch_assets.storage.bucket_name import BUCKET_VARIABLE
-from bedrock_batch_assets.storage.resource import NotMaterializedError
 from bedrock_batch_assets_tests.local_aws_fixture import LocalAws
 from bedrock_batch_assets_tests.resources_on_local_aws import BUCKET, HAIKU, Bench
 

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from bedrock_batch_assets.aws.connection import AwsConnection
+from bedrock_batch_assets.aws.clients import AwsClients
 from bedrock_batch_assets.client.command_line import cli
 from bedrock_batch_assets.cost import price_list
 from bedrock_batch_assets.cost.price_list import PriceRow, price_row, price_table, read_prices
@@ -166,10 +166,10 @@ def test_the_command_writes_a_table_that_the_platform_reads(local_aws: LocalAws,
 
 def test_all_pages_are_read(local_aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> None:
     """A list longer than a page is read to its end."""
-    whole = read_prices(AwsConnection(), TODAY).table
+    whole = read_prices(AwsClients(), TODAY).table
     monkeypatch.setattr(price_list, "_ITEMS_PER_PAGE", 3)
     before = local_aws.calls()["GetProducts"]
-    assert read_prices(AwsConnection(), TODAY).table == whole
+    assert read_prices(AwsClients(), TODAY).table == whole
     assert local_aws.calls()["GetProducts"] - before > 6
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from bedrock_batch_assets.aws.connection import AwsConnection
+from bedrock_batch_assets.aws.clients import AwsClients
 
 ACCOUNT, REGION = "123456789012", "us-east-1"
 _CALLER = f"arn:aws:sts::{ACCOUNT}:assumed-role/platform/session"
@@ -62,17 +62,17 @@ class Guard:
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Guard every client that the platform makes from now on."""
-        make = AwsConnection.client
+        make = AwsClients.client
         guarded: list[Any] = []
 
-        def client(connection: AwsConnection, service: str) -> Any:
+        def client(connection: AwsClients, service: str) -> Any:
             made = make(connection, service)
             if not any(made is other for other in guarded):
                 guarded.append(made)
                 made.meta.events.register("provide-client-params", self._check)
             return made
 
-        monkeypatch.setattr(AwsConnection, "client", client)
+        monkeypatch.setattr(AwsClients, "client", client)
 
     def _check(self, params: Mapping[str, Any], model: Any, **_: Any) -> None:
         service = model.service_model.service_name

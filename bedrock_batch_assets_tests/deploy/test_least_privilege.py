@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from bedrock_batch_assets.aws.connection import AwsConnection
+from bedrock_batch_assets.aws.clients import AwsClients
 from bedrock_batch_assets.client.doctor import Examination
 from bedrock_batch_assets.client.downloads import plan_download, run_download
 from bedrock_batch_assets.client.models import list_models
@@ -50,7 +50,7 @@ class Account:
 
     def __init__(self, aws: LocalAws, instance: dg.DagsterInstance) -> None:
         self.ids = deploy(aws)
-        self.environment = stack_environment(STACK, AwsConnection())
+        self.environment = stack_environment(STACK, AwsClients())
         self.aws = aws
         storage = BatchStorage(bucket=self.environment["BEDROCK_BATCH_BUCKET"])
         jobs = BedrockBatchJobs(
@@ -92,11 +92,11 @@ class Account:
             plan = plan_download(storage, "demo", folder)
             run_download(plan, storage.objects, on_bytes=lambda _: None)
         with self._noted():
-            list_models(AwsConnection(), Processors(), every=True)
+            list_models(AwsClients(), Processors(), every=True)
         with self._noted():
-            read_prices(AwsConnection(), date(2026, 11, 26))
+            read_prices(AwsClients(), date(2026, 11, 26))
         with self._noted():
-            stack_environment(STACK, AwsConnection())
+            stack_environment(STACK, AwsClients())
         with self._noted():
             storage.objects.delete_prefix(storage.layout.results_folder("demo"))
         nowhere = Webserver(f"http://127.0.0.1:{free_port()}")

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from dotenv import dotenv_values
 
-from bedrock_batch_assets.aws.connection import AwsConnection
+from bedrock_batch_assets.aws.clients import AwsClients
 from bedrock_batch_assets.client.command_line import cli
 from bedrock_batch_assets.client.stack import stack_environment
 from bedrock_batch_assets.errors import ConfigurationError
@@ -85,7 +85,7 @@ def test_the_bucket_is_private_and_keeps_what_was_paid_for() -> None:
 
 def test_stacks_that_are_not_ours_are_refused(local_aws: LocalAws) -> None:
     """A stack that is missing, and one of something else, are one clear error each."""
-    connection = AwsConnection()
+    connection = AwsClients()
     with pytest.raises(ConfigurationError, match="There is no stack 'nothing' in us-east-1"):
         stack_environment("nothing", connection)
     template = '{"Resources": {"Queue": {"Type": "AWS::SQS::Queue"}}, "Outputs": {"Other": {"Value": "1"}}}'

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bedrock_batch_assets.client.webserver import Materialization, Run
-from bedrock_batch_assets.partitions import chunk_key
+from bedrock_batch_assets.partition_keys import chunk_key
 from bedrock_batch_assets_tests.end_to_end.ui import BackfillPage, Ui
 from bedrock_batch_assets_tests.local_aws_fixture import LocalAws
 

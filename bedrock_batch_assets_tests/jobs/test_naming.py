@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bedrock_batch_assets.jobs.naming import JobName, content_digest
-from bedrock_batch_assets.partitions import MAX_BATCH_KEY_LENGTH, chunk_key
+from bedrock_batch_assets.partition_keys import MAX_BATCH_KEY_LENGTH, chunk_key
 from bedrock_batch_assets_tests.service_model import shape_pattern
 
 _names = st.builds(

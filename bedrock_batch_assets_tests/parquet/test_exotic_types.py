@@ -20,6 +20,7 @@ import pytest
 
 from bedrock_batch_assets.ingest.sources.parquet_source import ParquetSource
 from bedrock_batch_assets.ingest.sources.storable_types import StorableSource
+from bedrock_batch_assets.output_format import OutputFormat
 from bedrock_batch_assets.parquet import tables
 from bedrock_batch_assets.parquet.encoded_rows import EncodedRows
 from bedrock_batch_assets.parquet.joined_rows import write_joined
@@ -31,7 +32,6 @@ from bedrock_batch_assets.processors.titan_text_embeddings_v2 import TitanTextEm
 from bedrock_batch_assets.prompt_templates import PromptTemplate
 from bedrock_batch_assets.records.joining import OutputJoin
 from bedrock_batch_assets.records.rendering import RecordRenderer, record_id
-from bedrock_batch_assets.request import OutputFormat
 from bedrock_batch_assets_tests.parquet.exotic_files import EXOTIC_FILES, GROUP_ROWS, ROWS
 
 # What these readers cannot read as Arrow alone writes it.

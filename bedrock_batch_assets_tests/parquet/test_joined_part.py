@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bedrock_batch_assets.errors import RequestError
+from bedrock_batch_assets.output_format import OutputFormat
 from bedrock_batch_assets.parquet import joined_rows, part_file, tables
 from bedrock_batch_assets.parquet.joined_rows import write_joined
 from bedrock_batch_assets.parquet.part_file import PartFile
@@ -22,7 +23,6 @@ from bedrock_batch_assets.processors.titan_text_embeddings_v2 import TitanTextEm
 from bedrock_batch_assets.prompt_templates import PromptTemplate
 from bedrock_batch_assets.records.joining import JoinSummary, OutputJoin
 from bedrock_batch_assets.records.rendering import RecordRenderer, record_id
-from bedrock_batch_assets.request import OutputFormat
 from bedrock_batch_assets_tests.parquet.arrow_columns import typed_columns
 
 ROWS = 40

@@ -7,13 +7,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from bedrock_batch_assets.output_format import OutputFormat
 from bedrock_batch_assets.parquet import part_formats, vector_rows
 from bedrock_batch_assets.parquet.damage import DamagedPartError
 from bedrock_batch_assets.parquet.encoded_rows import RowGroupPart, RowsToEncode
 from bedrock_batch_assets.parquet.part_check import check_part, count_statuses
 from bedrock_batch_assets.parquet.part_file import PartFile
 from bedrock_batch_assets.parquet.row_group_writer import RowGroupWriter
-from bedrock_batch_assets.request import OutputFormat
 from bedrock_batch_assets_tests.parquet.arrow_columns import typed_columns
 from bedrock_batch_assets_tests.parquet.damage import Damage, damaged
 

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from bedrock_batch_assets.output_format import OutputFormat
 from bedrock_batch_assets.parquet import part_file
 from bedrock_batch_assets.parquet.encoded_rows import RowsToEncode
 from bedrock_batch_assets.parquet.part_file import PartFile
 from bedrock_batch_assets.parquet.part_formats import PartFormat, part_format
 from bedrock_batch_assets.parquet.part_head import read_head
-from bedrock_batch_assets.request import OutputFormat
 from bedrock_batch_assets_tests.parquet.arrow_columns import typed_columns
 
 ROWS = [{"a": f"row {index}\nwith a break", "n": index} for index in range(8)]

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bedrock_batch_assets.output_format import OutputFormat
 from bedrock_batch_assets.parquet import vector_rows
 from bedrock_batch_assets.parquet.part_file import PartFile
 from bedrock_batch_assets.parquet.row_group_writer import RowGroupWriter
 from bedrock_batch_assets.parquet.vector_rows import VectorRows
-from bedrock_batch_assets.request import OutputFormat
 
 TYPE = pa.list_(pa.float32())
 VECTORS = st.none() | st.lists(st.floats(width=32), max_size=6)

@@ -230,7 +230,7 @@ def test_rendering_joining_and_writing_do_not_load_pandas() -> None:
         from bedrock_batch_assets.records.joining import OutputJoin
         from bedrock_batch_assets.records.rendering import RecordRenderer
         from bedrock_batch_assets.records.string_columns import strings_of
-        from bedrock_batch_assets.request import OutputFormat
+        from bedrock_batch_assets.output_format import OutputFormat
         from bedrock_batch_assets.parquet.files import PartFile, TableWriter, read_encoded_rows, write_joined
         zeros = pa.py_buffer(bytes(16))
         batch = pa.RecordBatch.from_arrays(

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from bedrock_batch_assets.request import OutputFormat
+from bedrock_batch_assets.output_format import OutputFormat
+from bedrock_batch_assets.storage.bucket import NotMaterializedError
 from bedrock_batch_assets.storage.manifests import (
     BatchManifest,
     ChunkEntry,
@@ -21,7 +22,7 @@ from bedrock_batch_assets.storage.manifests import (
     encode,
 )
 from bedrock_batch_assets.storage.objects import ObjectInfo, ObjectStore
-from bedrock_batch_assets.storage.resource import BatchStorage, NotMaterializedError
+from bedrock_batch_assets.storage.resource import BatchStorage
 from bedrock_batch_assets.storage.table_folder import Part, TableFolder
 from bedrock_batch_assets_tests.local_aws_fixture import LocalAws
 from bedrock_batch_assets_tests.resources_on_local_aws import BUCKET, read_folder

@@ -31,7 +31,7 @@ def download(ctx: click.Context, batch: str, destination: Path | None, delete: b
 
     from bedrock_batch_assets.client.downloads import plan_download, run_download
     from bedrock_batch_assets.client.environment import storage_from_environment
-    from bedrock_batch_assets.partitions import check_batch_key
+    from bedrock_batch_assets.partition_keys import check_batch_key
 
     storage = storage_from_environment()
     folder = destination or Path("downloads") / check_batch_key(batch)

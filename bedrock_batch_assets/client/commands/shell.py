@@ -16,7 +16,7 @@ from bedrock_batch_assets.errors import BatchError, ConfigurationError, did_you_
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bedrock_batch_assets.aws.connection import AwsConnection
+    from bedrock_batch_assets.aws.clients import AwsClients
     from bedrock_batch_assets.client.batches import Batches
 
 BATCH_FAILED = 1
@@ -125,18 +125,18 @@ def batches_of(ctx: click.Context) -> "Batches":
     return batches_from_environment(url, on_trouble=lambda text: click.echo(text, err=True))
 
 
-def connection_to(region: str | None) -> "AwsConnection":
+def connection_to(region: str | None) -> "AwsClients":
     """AWS in a Region, or in that of the environment.
 
     Raises:
         RequestError: There is no such Region.
     """
-    from bedrock_batch_assets.aws.connection import AwsConnection
+    from bedrock_batch_assets.aws.clients import AwsClients
     from bedrock_batch_assets.client.environment import check_region, region_from_environment
 
     if region is not None:
         check_region(region)
-    return AwsConnection(region_name=region or region_from_environment())
+    return AwsClients(region_name=region or region_from_environment())
 
 
 def console_of(*, stderr: bool = False) -> "Console":

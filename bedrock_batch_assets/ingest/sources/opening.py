@@ -14,7 +14,8 @@ from bedrock_batch_assets.ingest.sources.table_files import (
     find_files,
 )
 from bedrock_batch_assets.ingest.sources.table_formats import DELTA
-from bedrock_batch_assets.request import BatchRequest, OutputFormat
+from bedrock_batch_assets.output_format import OutputFormat
+from bedrock_batch_assets.request import BatchRequest
 from bedrock_batch_assets.storage.objects import ObjectInfo, ObjectNotFoundError, ObjectStore, parse_s3_uri
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from bedrock_batch_assets.ingest.row_digest import digest_rows
 from bedrock_batch_assets.ingest.sources.parquet_source import ParquetSource
 from bedrock_batch_assets.ingest.sources.source import Source
 from bedrock_batch_assets.ingest.sources.storable_types import StorableSource
+from bedrock_batch_assets.output_format import OutputFormat
 from bedrock_batch_assets.parquet.files import PartFile, TableWriter, read_rows
-from bedrock_batch_assets.request import OutputFormat
 from bedrock_batch_assets_tests.records.generated_columns import columns, plain_values, read_text
 
 GENERATED = settings(

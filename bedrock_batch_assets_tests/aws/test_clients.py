@@ -2,7 +2,7 @@
 
 import pytest
 
-from bedrock_batch_assets.aws.connection import AwsConnection
+from bedrock_batch_assets.aws.clients import AwsClients
 from bedrock_batch_assets.internals.botocore_internals import load_service_models
 
 
@@ -24,6 +24,6 @@ def test_the_descriptions_of_services_are_read_once(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(JSONFileLoader, "load_file", counted)
     for _ in range(2):
-        AwsConnection().client("s3")
-        AwsConnection().client("bedrock")
+        AwsClients().client("s3")
+        AwsClients().client("bedrock")
     assert read == []

@@ -3,8 +3,7 @@
 import os
 from typing import TYPE_CHECKING, Any
 
-import dagster as dg
-from pydantic import Field, PrivateAttr
+from pydantic import BaseModel, Field, PrivateAttr
 
 from bedrock_batch_assets.aws.credential_errors import Profile, one_line, unusable
 from bedrock_batch_assets.errors import ConfigurationError
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 _MOST_CONNECTIONS = 16
 
 
-class AwsConnection(dg.ConfigurableResource):  # type: ignore[type-arg]
+class AwsClients(BaseModel, frozen=True):
     """How to reach AWS. Everything left out is found the way boto3 finds it: environment, profile, instance role."""
 
     region_name: str | None = Field(default=None, description="AWS region. Default: the environment's or profile's.")
