@@ -9,11 +9,11 @@ from bedrock_batch_assets.assets.input_dataset import input_dataset_of
 from bedrock_batch_assets.assets.jsonl_chunks import jsonl_chunks
 from bedrock_batch_assets.assets.launchpad import allowed_models, offering
 from bedrock_batch_assets.assets.pilot import pilot_of
+from bedrock_batch_assets.assets.request_config import BatchConfig, PilotConfig
 from bedrock_batch_assets.assets.result_parts import result_parts
 from bedrock_batch_assets.assets.result_table import result_table
 from bedrock_batch_assets.processors.registry import Processors
 from bedrock_batch_assets.prompt_templates import prompt_id_to_template
-from bedrock_batch_assets.request import BatchRequest, PilotRequest
 from bedrock_batch_assets.resources import default_resources, fixed
 from bedrock_batch_assets.runs.forked_workers import start_forked_workers
 from bedrock_batch_assets.runs.instance_rules import warn_code_server
@@ -34,8 +34,8 @@ def platform(processors: Processors | None = None) -> dg.Definitions:
     offer = partial(offering, prompts=prompt_id_to_template, processors=processors.by_name(), models=allowed_models())
     return dg.Definitions(
         assets=[
-            pilot_of(offer(PilotRequest)),
-            input_dataset_of(offer(BatchRequest)),
+            pilot_of(offer(PilotConfig)),
+            input_dataset_of(offer(BatchConfig)),
             jsonl_chunks,
             batch_job_outputs,
             result_parts,

@@ -6,8 +6,7 @@ import os
 from enum import Enum
 from typing import Any
 
-import dagster as dg
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from bedrock_batch_assets.errors import RequestError
 from bedrock_batch_assets.output_format import OutputFormat
@@ -24,7 +23,7 @@ _NOT_FOR_FILES = {"idna", "punycode", "undefined", "unicode_escape", "unicode-es
 PARTITION_TYPE_NAMES = ("text", "integer", "number", "date")
 
 
-class CsvSettings(dg.Config):
+class CsvSettings(BaseModel, frozen=True, extra="forbid"):
     """How CSV files are written, if not by RFC 4180 in UTF-8."""
 
     delimiter: str | None = Field(
@@ -89,7 +88,7 @@ class CsvSettings(dg.Config):
                 raise RequestError(f"csv.{name} is {json.dumps(text)}: it must be a single ASCII character{more}.")
 
 
-class BatchRequest(dg.Config):
+class BatchRequest(BaseModel, frozen=True, extra="forbid"):
     """One input table, one model, one prompt. The batch's name is the partition key (`job_name_prefix`)."""
 
     model_id: str = Field(
@@ -213,7 +212,7 @@ class PilotSample(Enum):
     first = "first"
 
 
-class PilotRequest(BatchRequest):
+class PilotRequest(BatchRequest, frozen=True):
     """The request of a batch, and how many of its rows to try."""
 
     rows: int = Field(default=20, description="Rows to try, 1 to 500. They are asked on demand.")

@@ -4,6 +4,7 @@ import dagster as dg
 
 from bedrock_batch_assets.assets.launchpad import as_given, batch_asset
 from bedrock_batch_assets.assets.reporting import asset_run, column_schema, preview
+from bedrock_batch_assets.assets.request_config import BatchConfig
 from bedrock_batch_assets.cost.prices import Prices
 from bedrock_batch_assets.ingest.resolved_request import resolve_request
 from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
@@ -21,7 +22,7 @@ from bedrock_batch_assets.tags import MODEL_METADATA, VERSION_METADATA
 
 def _input_dataset(
     context: dg.AssetExecutionContext,
-    config: BatchRequest,
+    config: BatchConfig,
     storage: BatchStorage,
     jobs: BedrockBatchJobs,
     processors: Processors,
@@ -75,12 +76,12 @@ def _input_dataset(
     )
 
 
-def input_dataset_of(request: type[BatchRequest]) -> dg.AssetsDefinition:
+def input_dataset_of(request: type[BatchConfig]) -> dg.AssetsDefinition:
     """The asset, with a type of request that offers values: see `launchpad.offering`."""
     return batch_asset(_input_dataset, request, name="input_dataset", group="batch_inference", kinds={"parquet", "s3"})
 
 
-input_dataset = input_dataset_of(BatchRequest)
+input_dataset = input_dataset_of(BatchConfig)
 
 
 def _rows_per_chunk(manifest: BatchManifest) -> str:

@@ -10,12 +10,15 @@ from typing import Any, TypeVar
 import dagster as dg
 from pydantic import create_model
 
+from bedrock_batch_assets.assets.request_config import BatchConfig, PilotConfig
 from bedrock_batch_assets.partitions import batches
 from bedrock_batch_assets.request import BatchRequest
 
 # Model ids that a team allows, separated by commas. Nobody asks AWS when definitions load.
 MODELS_VARIABLE = "BEDROCK_BATCH_MODELS"
 
+Config = TypeVar("Config", BatchConfig, PilotConfig)
+AnyConfig = type[BatchConfig] | type[PilotConfig]
 Request = TypeVar("Request", bound=BatchRequest)
 
 
@@ -25,8 +28,8 @@ def allowed_models() -> list[str]:
 
 
 def offering(
-    request: type[Request], *, prompts: Iterable[str], processors: Iterable[str], models: Iterable[str] = ()
-) -> type[Request]:
+    request: type[Config], *, prompts: Iterable[str], processors: Iterable[str], models: Iterable[str] = ()
+) -> type[Config]:
     """The request with the values that its fields can have.
 
     Args:
@@ -48,7 +51,7 @@ def offering(
             kind: Any = Enum(f"{name}_{digest}", {value: value for value in offered})  # type: ignore[misc]
             field = request.model_fields[name]
             fields[name] = (kind if field.is_required() else kind | None, field)
-    offer: type[Request] = create_model(request.__name__, __base__=request, __doc__=request.__doc__, **fields)
+    offer: type[Config] = create_model(request.__name__, __base__=request, __doc__=request.__doc__, **fields)
     return offer
 
 
@@ -60,7 +63,12 @@ def as_given(config: BatchRequest, request: type[Request]) -> Request:
 
 
 def batch_asset(
-    function: Callable[..., Any], request: type[BatchRequest], *, name: str, group: str, kinds: set[str]
+    function: Callable[..., Any],
+    request: type[BatchConfig] | type[PilotConfig],
+    *,
+    name: str,
+    group: str,
+    kinds: set[str],
 ) -> dg.AssetsDefinition:
     """An asset of a batch that a person launches with a request: `offering` makes its type."""
     return dg.asset(name=name, partitions_def=batches, group_name=group, kinds=kinds, owners=["team:data-platform"])(
@@ -68,7 +76,7 @@ def batch_asset(
     )
 
 
-def _with_config(function: Callable[..., Any], config: type[BatchRequest]) -> Callable[..., Any]:
+def _with_config(function: Callable[..., Any], config: AnyConfig) -> Callable[..., Any]:
     """A copy of an asset's function that takes another type of config: Dagster reads the type of that parameter."""
     assert isinstance(function, FunctionType)
     copy = FunctionType(

@@ -7,6 +7,7 @@ import dagster as dg
 from bedrock_batch_assets.assets.launchpad import as_given, batch_asset
 from bedrock_batch_assets.assets.pilot_panel import answers_table, pilot_panel
 from bedrock_batch_assets.assets.reporting import asset_run
+from bedrock_batch_assets.assets.request_config import PilotConfig
 from bedrock_batch_assets.cost.prices import Prices
 from bedrock_batch_assets.ingest.resolved_request import resolve_request
 from bedrock_batch_assets.jobs.clock import Clock
@@ -19,7 +20,7 @@ from bedrock_batch_assets.storage.resource import BatchStorage
 
 def _pilot(
     context: dg.AssetExecutionContext,
-    config: PilotRequest,
+    config: PilotConfig,
     storage: BatchStorage,
     jobs: BedrockBatchJobs,
     on_demand: BedrockOnDemand,
@@ -65,10 +66,10 @@ def _pilot(
     return dg.MaterializeResult(metadata=metadata)
 
 
-def pilot_of(request: type[PilotRequest]) -> dg.AssetsDefinition:
+def pilot_of(request: type[PilotConfig]) -> dg.AssetsDefinition:
     """The asset, with a type of request that offers values: see `launchpad.offering`."""
     # A group of its own: "Materialize all" on the batch's page does not ask for a pilot, too.
     return batch_asset(_pilot, request, name="pilot", group="batch_pilot", kinds={"bedrock", "s3"})
 
 
-pilot = pilot_of(PilotRequest)
+pilot = pilot_of(PilotConfig)

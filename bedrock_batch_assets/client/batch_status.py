@@ -11,7 +11,7 @@ from bedrock_batch_assets.client.webserver import Backfill, Materialization, Run
 from bedrock_batch_assets.jobs.state import JobState
 from bedrock_batch_assets.partition_keys import chunk_key
 from bedrock_batch_assets.records.reasons import Reason
-from bedrock_batch_assets.storage.manifests import BatchManifest, TableManifest
+from bedrock_batch_assets.storage.manifests import ROW_STATUSES, BatchManifest, TableManifest
 from bedrock_batch_assets.tags import BATCH_TAG, JOB_ARN_TAG, VERSION_TAG
 
 # Failures that are looked into: each takes a query.
@@ -178,6 +178,46 @@ def batch_status(facts: BatchFacts) -> BatchStatus:
         cost_usd=_cost(facts),
         started_at=_started_at(facts),
         failures=_failures(facts, failed, failed_run),
+    )
+
+
+def status_by_events(facts: BatchFacts) -> BatchStatus | None:
+    """The status of a batch that Dagster's events alone show to be done, with an answer for every row.
+
+    Its table has the version of the input and is newer than all parts, and nothing goes on. None if any of that is not
+    so: then S3 has to be asked, too.
+    """
+    event = facts.table_event
+    if event is None or facts.input is None or event.version is None or event.version != facts.input.version:
+        return None
+    if active_backfills(facts) or any(run.assets != {PILOT} for run in active_runs(facts)):
+        return None
+    if any(part.at > event.at for part in facts.parts.values()):
+        return None
+    found = event.metadata
+    rows, parts, ok = (found.get(name) for name in ("dagster/row_count", "parts", "ok"))
+    if not isinstance(rows, int) or not isinstance(parts, int) or ok != rows:
+        return None
+    cost = found.get("cost_usd")
+    return BatchStatus(
+        batch=facts.batch,
+        state=BatchState.done,
+        model_id=found.get("model"),
+        version=event.version,
+        input_run=facts.input.run_id,
+        rows=rows,
+        rows_done=rows,
+        chunks={ChunkState.succeeded: parts},
+        table=TableState.current,
+        table_version=event.version,
+        records={name: int(found.get(name) or 0) for name in ROW_STATUSES},
+        input_tokens=found.get("input_tokens"),
+        output_tokens=found.get("output_tokens"),
+        failed_chunks=[],
+        reasons=[],
+        failures=[],
+        cost_usd=float(cost) if isinstance(cost, int | float) else None,
+        started_at=facts.input.at,
     )
 
 

@@ -12,6 +12,7 @@ from bedrock_batch_assets.client.batch_status import (
     BatchStatus,
     ChunkFailure,
     batch_status,
+    status_by_events,
 )
 from bedrock_batch_assets.client.batch_view import BatchView, BatchViewer
 from bedrock_batch_assets.client.cancellation import BatchEnding, Cancellation
@@ -19,6 +20,7 @@ from bedrock_batch_assets.client.request_file import run_config
 from bedrock_batch_assets.client.webserver import (
     Backfill,
     DagsterRefusedError,
+    Materialization,
     Run,
     UnreachableError,
     Webserver,
@@ -26,7 +28,7 @@ from bedrock_batch_assets.client.webserver import (
 from bedrock_batch_assets.errors import BatchError, LapsedCredentialsError, RequestError, did_you_mean
 from bedrock_batch_assets.jobs.service import BatchJobs
 from bedrock_batch_assets.jobs.state import JobState
-from bedrock_batch_assets.partition_keys import chunk_key, is_batch_key
+from bedrock_batch_assets.partition_keys import batch_of_chunk, chunk_key, is_batch_key
 from bedrock_batch_assets.storage.bucket import BatchBucket, NotMaterializedError
 from bedrock_batch_assets.tags import JOB_ARN_TAG
 
@@ -230,36 +232,51 @@ class Batches:
     def statuses(self) -> list[BatchStatus]:
         """The state of all batches, oldest first.
 
-        What Dagster knows of all of them is asked in a few queries, whatever their number. Only a batch that is not
-        done is asked for by itself, since its earlier runs tell how it came to be so.
+        What Dagster knows of all of them is asked in a few queries, whatever their number. S3 and Bedrock are asked
+        only about batches that these do not show to be done, with an answer for every row.
         """
         keys = self.webserver.batch_keys()
         backfills = self.webserver.backfills()
         # The parts are read after the runs: a run that ended in between has left its part then.
         unfinished = self.webserver.unfinished_runs()
-        parts = self.webserver.materializations("result_parts", self.webserver.chunk_keys())
+        parts: dict[str, dict[str, Materialization]] = {}
+        for chunk, part in self.webserver.materializations("result_parts", self.webserver.chunk_keys()).items():
+            parts.setdefault(batch_of_chunk(chunk) or "", {})[chunk] = part
         inputs = self.webserver.materializations("input_dataset", keys)
         tables = self.webserver.materializations("result_table", keys, metadata=True)
-        self.storage.client("s3")
-        self.jobs.client("bedrock")
-
-        def look(key: str) -> BatchStatus:
-            manifest = self.storage.find_batch_manifest(key) if is_batch_key(key) else None
-            known = BatchFacts(
+        known = {
+            key: BatchFacts(
                 batch=key,
-                manifest=manifest,
-                table=self._table(key) if manifest else None,
                 runs=unfinished.get(key, []),
                 backfills=backfills,
                 input=inputs.get(key),
-                parts={chunk: parts[chunk] for chunk in _chunk_keys(key, manifest) if chunk in parts},
+                parts=parts.get(key, {}),
                 table_event=tables.get(key),
             )
-            status = batch_status(known)
+            for key in keys
+        }
+        found = {key: status for key, facts in known.items() if (status := status_by_events(facts))}
+        left = [key for key in keys if key not in found]
+        if left:
+            # Here, and not in several threads at once.
+            self.storage.client("s3")
+
+        def look(key: str) -> BatchStatus:
+            manifest = self.storage.find_batch_manifest(key) if is_batch_key(key) else None
+            chunk_keys = set(_chunk_keys(key, manifest))
+            facts = replace(
+                known[key],
+                manifest=manifest,
+                table=self._table(key) if manifest else None,
+                parts={chunk: part for chunk, part in known[key].parts.items() if chunk in chunk_keys},
+            )
+            status = batch_status(facts)
+            # Its earlier runs tell how a batch that is not done came to be so.
             return status if status.state is BatchState.done else batch_status(self.facts(key, backfills=backfills))
 
         with ThreadPoolExecutor(max_workers=_PARALLEL_LOOKS) as pool:
-            return list(pool.map(look, keys))
+            found.update(zip(left, pool.map(look, left), strict=True))
+        return [found[key] for key in keys]
 
     def facts(self, batch: str, *, with_jobs: bool = True, backfills: Sequence[Backfill] | None = None) -> BatchFacts:
         """Everything that the state of a batch depends on."""

@@ -2,6 +2,7 @@
 
 LOCATIONS = """
 query Locations {
+  __type(name: "RunStatus") { enumValues { name } }
   assetNodes(assetKeys: [{path: ["input_dataset"]}]) { repository { name location { name } } }
   workspaceOrError {
     ... on Workspace {

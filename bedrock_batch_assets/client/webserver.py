@@ -151,6 +151,7 @@ class Webserver:
         self._now = now
         self._session = requests.Session()
         self._location: CodeLocation | None = None
+        self._run_statuses: frozenset[str] = frozenset()
 
     def query(self, document: str, variables: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Send one GraphQL document and return its `data`.
@@ -209,6 +210,7 @@ class Webserver:
             nodes = data["assetNodes"]
             if not nodes:
                 raise DagsterRefusedError(f"Dagster at {self.url} has no asset input_dataset. {_load_errors(data)}")
+            self._run_statuses = frozenset(item["name"] for item in data["__type"]["enumValues"])
             repository = nodes[0]["repository"]
             self._location = CodeLocation(repository["location"]["name"], repository["name"])
         return self._location
@@ -294,9 +296,9 @@ class Webserver:
 
     def unfinished_runs(self) -> dict[str, list[Run]]:
         """The runs of all batches that have not ended, by batch, newest first."""
-        from bedrock_batch_assets.runs.statuses import not_finished_statuses
-
-        statuses = [status.value for status in not_finished_statuses()]
+        self.code_location()
+        # Dagster refuses the name of a status that it does not have.
+        statuses = [name for name in NOT_FINISHED_NAMES if name in self._run_statuses]
         found: dict[str, list[Run]] = {}
         for run in self._runs({"statuses": statuses}, "the runs that have not ended"):
             if BATCH_TAG in run.tags:

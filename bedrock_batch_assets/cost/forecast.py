@@ -9,7 +9,7 @@ from bedrock_batch_assets.cost.measurements import MIN_ANSWERS, ExpectedTokens, 
 from bedrock_batch_assets.cost.prices import Kind, PriceQuote, Prices, UnknownPriceError
 from bedrock_batch_assets.errors import BatchError, RequestError
 from bedrock_batch_assets.processors.base import BaseProcessor
-from bedrock_batch_assets.processors.registry import base_model_id
+from bedrock_batch_assets.processors.model_ids import base_model_id
 from bedrock_batch_assets.storage.manifests import PartSummary
 
 # English text has about 4 characters a token (a common rule of thumb of the model providers); it is a first guess of

@@ -23,7 +23,7 @@ from typing import Any
 from bedrock_batch_assets.aws.clients import AwsClients
 from bedrock_batch_assets.aws.errors import errors_explained
 from bedrock_batch_assets.cost.prices import Kind, ModelPrices, Price, PriceTable
-from bedrock_batch_assets.processors.registry import base_model_id
+from bedrock_batch_assets.processors.model_ids import base_model_id
 
 OFFERS = ("AmazonBedrock", "AmazonBedrockService", "AmazonBedrockFoundationModels")
 # The API has endpoints in few Regions, whatever the Region of the prices (AWS Billing User Guide, Price List API).

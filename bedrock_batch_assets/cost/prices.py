@@ -13,7 +13,7 @@ import msgspec
 from pydantic import Field
 
 from bedrock_batch_assets.errors import BatchError, ConfigurationError
-from bedrock_batch_assets.processors.registry import base_model_id
+from bedrock_batch_assets.processors.model_ids import base_model_id
 
 PRICES_VARIABLE = "BEDROCK_BATCH_PRICES"
 

@@ -11,7 +11,7 @@ from functools import cache
 
 from bedrock_batch_assets.errors import RequestError
 from bedrock_batch_assets.internals.botocore_internals import service_description
-from bedrock_batch_assets.processors.registry import base_model_id
+from bedrock_batch_assets.processors.model_ids import base_model_id
 
 # ARNs that Bedrock gives to models, and that its pattern for batch inference leaves out. The Amazon Bedrock User Guide
 # says so of Provisioned Throughput (chapter "Process multiple prompts with batch inference").

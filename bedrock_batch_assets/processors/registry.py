@@ -11,12 +11,9 @@ from bedrock_batch_assets.errors import RequestError, did_you_mean
 from bedrock_batch_assets.processors.anthropic import AnthropicProcessor
 from bedrock_batch_assets.processors.base import BaseProcessor
 from bedrock_batch_assets.processors.converse import ConverseProcessor
+from bedrock_batch_assets.processors.model_ids import REGION_PREFIX, base_model_id, model_name
 from bedrock_batch_assets.processors.titan_text_embeddings_v2 import TitanTextEmbeddingsV2Processor
 
-# Geographies of cross-region inference profiles (Amazon Bedrock User Guide, supported inference profiles).
-_REGION_PREFIX = re.compile(r"^(?:us|us-gov|us-iso[a-z]?|eu|eu-isoe|apac|global|jp|au|ca|sa|uk|in|me|mx|af|il|kr)\.")
-# `amazon.nova-lite-v1:0:300k`: the variant with a context of that length.
-_CONTEXT_SUFFIX = re.compile(r"(?<=:\d):[A-Za-z0-9]+$")
 # The last part of these ARNs is an arbitrary id, which does not name the model.
 _OPAQUE_ARN = re.compile(
     r"arn:aws[^:]*:bedrock:[^:]*:[^:]*:"
@@ -39,19 +36,6 @@ _WITHOUT_PROFILE = re.compile(
     r"|mistral\.(mistral-(large|small)|ministral|magistral|devstral|voxtral).*"
     r"|amazon\.titan-embed-text-v2.*"
 )
-
-
-def base_model_id(model_id: str) -> str:
-    """The id of the model itself: no ARN, no region prefix, no context suffix.
-
-    `arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.amazon.nova-lite-v1:0` is `amazon.nova-lite-v1:0`.
-    """
-    return _CONTEXT_SUFFIX.sub("", _REGION_PREFIX.sub("", _model_name(model_id), count=1))
-
-
-def _model_name(model_id: str) -> str:
-    """The id without what makes it an ARN."""
-    return model_id.strip().rsplit("/", 1)[-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +154,7 @@ def _check_region_prefix(model_id: str, base_id: str, names: str) -> None:
     Raises:
         RequestError: Bedrock does not know the id, and would say so after the input has been read and stored.
     """
-    if _WITHOUT_PROFILE.fullmatch(base_id) and _REGION_PREFIX.match(_model_name(model_id)):
+    if _WITHOUT_PROFILE.fullmatch(base_id) and REGION_PREFIX.match(model_name(model_id)):
         raise RequestError(
             f"Amazon Bedrock has no cross-region inference profile for {base_id!r}, so model_id {model_id!r} leads "
             f"nowhere: set it to {base_id!r}. (If it has one by now, set processor to one of: {names}.)"

@@ -8,6 +8,8 @@ import msgspec
 from bedrock_batch_assets.output_format import OutputFormat
 from bedrock_batch_assets.records.reasons import Reason, added_up
 
+# The values of `record_status`.
+ROW_STATUSES = ("ok", "error", "truncated", "skipped", "missing")
 # Reasons that a table's account keeps.
 _REASONS_OF_A_TABLE = 20
 # "The user-defined metadata is limited to 2 KB in size", all names and values together (Amazon S3 User Guide, "Working
@@ -119,7 +121,7 @@ class PartSummary(msgspec.Struct, frozen=True, kw_only=True):
 
     def statuses(self) -> dict[str, int]:
         """Rows by `record_status`."""
-        return {name: getattr(self, name) for name in ("ok", "error", "truncated", "skipped", "missing")}
+        return {name: getattr(self, name) for name in ROW_STATUSES}
 
 
 class TableManifest(msgspec.Struct, frozen=True, kw_only=True):

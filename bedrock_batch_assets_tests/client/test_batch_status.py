@@ -10,6 +10,7 @@ from bedrock_batch_assets.client.batch_status import (
     ChunkState,
     TableState,
     batch_status,
+    status_by_events,
 )
 from bedrock_batch_assets.client.webserver import Backfill, Materialization, Run
 from bedrock_batch_assets.jobs.state import JobState
@@ -266,3 +267,46 @@ def test_reasons_are_those_of_the_table() -> None:
     assert list(status.reasons) == reasons
     expected = {"status": "error", "text": "400: odd", "rows": 4, "first_row": 17}
     assert status.to_json()["errors_by_reason"] == [expected]
+
+
+ALL_OK = PartSummary(version="v2", rows=250, ok=250, error=0, truncated=0, skipped=0, missing=0, input_tokens=70)
+TABLE_METADATA = {
+    "dagster/row_count": 250,
+    "parts": 2,
+    "model": "m",
+    **ALL_OK.statuses(),
+    "input_tokens": 70,
+    "output_tokens": 0,
+    "cost_usd": 0.25,
+}
+DONE_AND_OK = replace(
+    DONE,
+    table=TableManifest(batch="b", version="v2", output_format=OutputFormat.parquet, parts=[], total=ALL_OK),
+    table_event=Materialization("b", "t", 160.0, "v2", TABLE_METADATA),
+)
+
+
+def test_events_alone_say_the_same_of_a_batch_that_is_done() -> None:
+    """What Dagster's events say of a batch that is done is what S3 says, too."""
+    without_s3 = replace(DONE_AND_OK, manifest=None, table=None)
+    assert status_by_events(without_s3) == batch_status(DONE_AND_OK)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"table_event": None},
+        {"table_event": Materialization("b", "t", 160.0, "v1", TABLE_METADATA)},
+        {"table_event": Materialization("b", "t", 160.0, "v2", {})},
+        {"table_event": Materialization("b", "t", 160.0, "v2", {**TABLE_METADATA, "ok": 249, "error": 1})},
+        {"input": None},
+        {"input": Materialization("b", "input", INPUT_AT, "v3")},
+        {"parts": {**BOTH_PARTS, CHUNKS[1]: _part(CHUNKS[1], "e1", at=170.0)}},
+        {"runs": [_chunk_run(CHUNKS[0], "STARTED")]},
+        {"runs": [_chunk_run(CHUNKS[0], "FAILURE", tags={"dagster/will_retry": "true"})]},
+        {"backfills": [Backfill("f", "REQUESTED", {"bedrock/batch": "b"})]},
+    ],
+)
+def test_events_alone_say_nothing_of_any_other_batch(change: dict[str, object]) -> None:
+    """A table of another input, an older one, one with failed rows, work that goes on: S3 has to be asked."""
+    assert status_by_events(replace(DONE_AND_OK, manifest=None, table=None, **change)) is None  # type: ignore[arg-type]

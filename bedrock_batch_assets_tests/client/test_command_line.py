@@ -60,6 +60,32 @@ def test_help_needs_no_heavy_module() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("arguments", [["status"], ["status", "b"], ["launch", "-"], ["cancel", "b"]])
+def test_watching_and_launching_needs_no_dagster(arguments: list[str]) -> None:
+    """What people run again and again does not load Dagster, Arrow or pandas, which takes longer than the answer."""
+    code = (
+        "import sys\n"
+        "from bedrock_batch_assets.client.command_line import cli\n"
+        "try:\n"
+        f"    cli({arguments!r}, standalone_mode=False)\n"
+        "except Exception as error:\n"
+        "    print(type(error).__name__, error)\n"
+        "sys.exit(', '.join({'dagster', 'pyarrow', 'numpy', 'pandas'} & set(sys.modules)) or 0)"
+    )
+    environment = {**os.environ, "BEDROCK_BATCH_DAGSTER_URL": f"http://127.0.0.1:{free_port()}"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        input=json.dumps(REQUEST),
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr
+    # It came as far as asking somebody who was not there.
+    assert done.stdout.startswith("Failure ")
+
+
 @pytest.mark.parametrize("command", ["launch", "status", "cancel", "delete", "download", "models"])
 def test_each_command_tells_its_exit_codes(command: str) -> None:
     """The help of every command lists the exit codes."""

@@ -11,7 +11,8 @@ from bedrock_batch_assets.errors import RequestError
 from bedrock_batch_assets.local_aws.models_table import models
 from bedrock_batch_assets.processors.anthropic import AnthropicProcessor
 from bedrock_batch_assets.processors.base import BaseProcessor, ModelAnswer
-from bedrock_batch_assets.processors.registry import Processors, base_model_id
+from bedrock_batch_assets.processors.model_ids import base_model_id
+from bedrock_batch_assets.processors.registry import Processors
 
 ACCOUNT_ARN = "arn:aws:bedrock:us-east-1:123456789012:"
 
