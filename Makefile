@@ -44,16 +44,19 @@ check: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/deptry .
-	$(BIN)/cfn-lint deploy/data.yaml
+	$(BIN)/cfn-lint deploy/data.yaml deploy/hosting.yaml
 
 format: $(READY)
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-# Pins for all supported Python versions, with hashes and without addresses.
+# Pins for all supported Python versions, with hashes and without addresses: of all, and of the image.
 lock: $(READY)
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header \
 		--all-extras --group dev --quiet pyproject.toml --output-file requirements.lock
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --constraint requirements.lock \
+		--extra delta --extra ecs --extra huggingface --extra postgres --group build --quiet pyproject.toml \
+		--output-file deploy/requirements.lock
 
 clean:
 	rm -rf $(VENV) .scratch .dagster .local_aws

@@ -1,6 +1,8 @@
 """The code location: assets, sensors and resources wired together."""
 
+import os
 from functools import partial
+from pathlib import Path
 
 import dagster as dg
 
@@ -13,7 +15,7 @@ from bedrock_batch_assets.assets.request_config import BatchConfig, PilotConfig
 from bedrock_batch_assets.assets.result_parts import result_parts
 from bedrock_batch_assets.assets.result_table import result_table
 from bedrock_batch_assets.processors.registry import Processors
-from bedrock_batch_assets.prompt_templates import prompt_id_to_template
+from bedrock_batch_assets.prompt_templates import PROMPTS_VARIABLE, add_prompts, prompt_id_to_template
 from bedrock_batch_assets.resources import default_resources, fixed
 from bedrock_batch_assets.runs.forked_workers import start_forked_workers
 from bedrock_batch_assets.runs.instance_rules import warn_code_server
@@ -22,12 +24,18 @@ from bedrock_batch_assets.sensors.batch_progress import batch_progress_sensor
 from bedrock_batch_assets.sensors.job_status import job_status_sensor
 
 
-def platform(processors: Processors | None = None) -> dg.Definitions:
+def platform(processors: Processors | None = None, *, prompts: Path | None = None) -> dg.Definitions:
     """Assets, sensors and resources of the platform.
 
     Args:
         processors: The processors to use instead of the defaults, such as a subclass with one of your own.
+        prompts: A folder of prompts to add, see `prompt_templates.add_prompts`.
+
+    Raises:
+        BatchError: A prompt cannot be used.
     """
+    if prompts is not None:
+        add_prompts(prompts)
     start_forked_workers()
     warn_code_server()
     processors = processors or Processors()
@@ -50,5 +58,6 @@ def platform(processors: Processors | None = None) -> dg.Definitions:
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """The platform with its default processors."""
-    return platform()
+    """The platform with its default processors, and the prompts of the folder that BEDROCK_BATCH_PROMPTS names."""
+    folder = os.environ.get(PROMPTS_VARIABLE)
+    return platform(prompts=Path(folder) if folder else None)

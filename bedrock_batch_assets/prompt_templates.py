@@ -1,6 +1,7 @@
 """The prompts: a template per `prompt_id`, and how a row becomes its text.
 
-To add a prompt, add an entry to `prompt_id_to_template` here, or from your own code before the definitions load:
+To add a prompt, add an entry to `prompt_id_to_template` here, or a file to a folder of prompts: `add_prompts` takes
+`prompts/summary.md` for the prompt `summary`. From code, before the definitions load:
 `prompt_id_to_template["summary"] = "Sum this up in one sentence: {text}"`.
 """
 
@@ -12,9 +13,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, Self
 
-from bedrock_batch_assets.errors import RequestError, did_you_mean
+from bedrock_batch_assets.errors import ConfigurationError, RequestError, did_you_mean
 
 # A name in braces is a column of the input. `{{` and `}}` stand for single braces.
 prompt_id_to_template: dict[str, str] = {
@@ -33,6 +35,10 @@ Classify the sentiment of the text between the <text> tags. Reply with one word:
 {text}
 </text>""",
 }
+
+# A folder of prompts, for the definitions that the package brings.
+PROMPTS_VARIABLE = "BEDROCK_BATCH_PROMPTS"
+PROMPT_SUFFIXES = (".md", ".txt")
 
 DOUBLE_BRACES = "double the braces ('{{' and '}}') if this is literal text, such as JSON"
 # Characters that `str.format` gives a meaning to, and that meaning.
@@ -239,3 +245,35 @@ def _json_value(value: Any) -> Any:
     if isinstance(value, (date, datetime, time, timedelta, Decimal)):
         return value_to_text(value)
     return str(value)
+
+
+def add_prompts(folder: Path) -> list[str]:
+    """Add the prompts of a folder to `prompt_id_to_template`, one for each .md and .txt file in it.
+
+    The file's name without its suffix is the prompt id, its text the template. Line ends at the end of a file, which
+    editors add, are no part of it.
+
+    Returns:
+        The prompt ids, in order.
+
+    Raises:
+        ConfigurationError: There is no such folder, a file is not UTF-8, or two files have one id.
+        RequestError: A template cannot be used. Names the prompt.
+    """
+    if not folder.is_dir():
+        raise ConfigurationError(f"There is no folder of prompts {str(folder)!r}: make it, or correct its name.")
+    found: dict[str, str] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix not in PROMPT_SUFFIXES or path.name.startswith("."):
+            continue
+        if path.stem in found:
+            raise ConfigurationError(f"Two files in {folder.name} have the prompt id {path.stem!r}: rename one.")
+        try:
+            # Files from Windows begin with a mark, or end lines with a carriage return: neither is for the model.
+            text = path.read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise ConfigurationError(f"The prompt {path.name} is not UTF-8: {error}") from error
+        found[path.stem] = text.rstrip("\n")
+        PromptTemplate.parse(found[path.stem], path.stem)
+    prompt_id_to_template.update(found)
+    return list(found)

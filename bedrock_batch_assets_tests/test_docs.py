@@ -17,8 +17,8 @@ import pytest
 import yaml
 from dagster import AssetKey
 
-from bedrock_batch_assets.client.command_line import cli
 from bedrock_batch_assets.client.request_file import read_request
+from bedrock_batch_assets.command_line import cli
 from bedrock_batch_assets.cost.prices import PriceTable
 from bedrock_batch_assets.definitions import platform
 from bedrock_batch_assets_tests.local_aws_fixture import LocalAws

@@ -1,6 +1,6 @@
 """The demo: two batches on this machine, from a CSV file to joined tables, without an AWS account.
 
-`make demo`, or `python -m bedrock_batch_assets.local.demo [--keep]`. Everything happens in a folder of its own, on free
+`make demo`, or `bedrock-batch demo [--keep]`. Everything happens in a folder of its own, on free
 ports of the loopback address, and nothing keeps running afterwards.
 """
 
@@ -70,7 +70,7 @@ EXAMPLES = (
 )
 
 
-@click.command()
+@click.command("demo", short_help="Run two example batches on this machine, without AWS.")
 @click.option("--keep", is_flag=True, help="Leave Dagster up afterwards, until Ctrl-C.")
 def main(keep: bool) -> None:
     """Run two example batches on this machine, from a CSV file to joined tables; no AWS account is needed.

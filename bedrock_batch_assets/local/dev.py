@@ -1,4 +1,4 @@
-"""Dagster for development, kept in the project folder: `make dev`, or `python -m bedrock_batch_assets.local.dev`.
+"""Dagster for development, kept in the project folder: `make dev`, or `bedrock-batch dev`.
 
 With BEDROCK_BATCH_BUCKET and BEDROCK_BATCH_ROLE_ARN set it works on AWS. With AWS_ENDPOINT_URL set it works on what is
 there. Otherwise it starts local AWS, with a bucket, a role and an example table in it.
@@ -27,7 +27,7 @@ _AWS_SETTINGS = {"seconds": {"InProgress": 25.0}}
 ENVIRONMENT_FILE = "environment.sh"
 
 
-@click.command()
+@click.command("dev", short_help="Run Dagster in this folder, with a local AWS unless AWS is configured.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Port of the UI. Default: 3000, or the next free one.")
 def main(port: int | None) -> None:
     """Run Dagster for development, with local AWS unless real AWS is configured, until Ctrl-C.

@@ -32,6 +32,7 @@ from bedrock_batch_assets.errors import ConfigurationError
 from bedrock_batch_assets.extras import check_instance_settings, require_extra
 from bedrock_batch_assets.jobs.service import ROLE_ARN_VARIABLE
 from bedrock_batch_assets.local.processes import Program, ProgramFailedError
+from bedrock_batch_assets.packaged_files import packaged_file
 from bedrock_batch_assets.storage.bucket_name import BUCKET_VARIABLE
 
 BUCKET = "bedrock-batch-local"
@@ -272,7 +273,7 @@ def instance_settings(home: Path, changes: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigurationError: A setting needs an extra that is not installed.
     """
-    settings = yaml.safe_load(_instance_file().read_text())
+    settings = yaml.safe_load(packaged_file("dagster.yaml").read_text())
     storage = {
         "storage": {"custom": {"config": {"base_dir": str(home / "storage")}}},
         "local_artifact_storage": {"config": {"base_dir": str(home)}},
@@ -283,27 +284,19 @@ def instance_settings(home: Path, changes: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _instance_file() -> Path:
-    """The project's dagster.yaml; outside of its folder the copy that is in the wheel."""
-    try:
-        return project_file("dagster.yaml")
-    except ConfigurationError:
-        packaged = Path(__file__).resolve().parents[1] / "examples" / "dagster.yaml"
-        if packaged.is_file():
-            return packaged
-        raise
-
-
 def project_file(name: str) -> Path:
-    """A file of the project folder: the working directory, or the folder that the package is in.
+    """A file of the project folder: the working directory, or the clone that the package is in.
 
     Raises:
         ConfigurationError: It is in neither.
     """
-    for folder in (Path.cwd(), Path(__file__).resolve().parents[2]):
-        if (folder / name).is_file():
-            return folder / name
-    raise ConfigurationError(f"There is no {name} here: run this in the project's folder.")
+    for path in (Path.cwd() / name, packaged_file(name)):
+        # What is in a wheel belongs to no project.
+        if path.is_file() and path.parent.name != "examples":
+            return path
+    raise ConfigurationError(
+        f"There is no {name} here: go to the project's folder, or make one with `bedrock-batch init FOLDER`."
+    )
 
 
 def free_port(first: int | None = None) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from bedrock_batch_assets.client.command_line import cli
+from bedrock_batch_assets.command_line import cli
 from bedrock_batch_assets.local.local_platform import free_port
 from bedrock_batch_assets_tests.deploy.template import STACK, deploy
 from bedrock_batch_assets_tests.local_aws_fixture import LocalAws

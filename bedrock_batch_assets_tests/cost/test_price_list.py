@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from bedrock_batch_assets.aws.clients import AwsClients
-from bedrock_batch_assets.client.command_line import cli
+from bedrock_batch_assets.command_line import cli
 from bedrock_batch_assets.cost import price_list
 from bedrock_batch_assets.cost.price_list import PriceRow, price_row, price_table, read_prices
 from bedrock_batch_assets.cost.prices import Prices, PriceTable

@@ -10,8 +10,8 @@ from click.testing import CliRunner
 from dotenv import dotenv_values
 
 from bedrock_batch_assets.aws.clients import AwsClients
-from bedrock_batch_assets.client.command_line import cli
 from bedrock_batch_assets.client.stack import stack_environment
+from bedrock_batch_assets.command_line import cli
 from bedrock_batch_assets.errors import ConfigurationError
 from bedrock_batch_assets.jobs.events import drain_events
 from bedrock_batch_assets.resources import default_resources

@@ -68,7 +68,7 @@ def outcome(postgres_server: Postgres, tmp_path_factory: pytest.TempPathFactory)
         file = platform.directory / "request.json"
         file.write_text(json.dumps(request))
         with subprocess.Popen(
-            [sys.executable, "-m", "bedrock_batch_assets.client.command_line", "launch", str(file), "--wait", "--json"],
+            [sys.executable, "-m", "bedrock_batch_assets.command_line", "launch", str(file), "--wait", "--json"],
             env=platform.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -63,6 +63,10 @@ class Commands(click.Group):
         cmd.params.append(url_option())
         super().add_command(cmd, name)
 
+    def add_local_command(self, cmd: click.Command) -> None:
+        """Add a command that asks no webserver, so that it takes no --url."""
+        super().add_command(cmd)
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:

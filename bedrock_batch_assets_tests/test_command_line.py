@@ -12,9 +12,9 @@ from click.testing import CliRunner, Result
 from bedrock_batch_assets.client.batch_status import BatchState, BatchStatus
 from bedrock_batch_assets.client.batches import Batches, BatchFailedError
 from bedrock_batch_assets.client.cancellation import Cancellation
-from bedrock_batch_assets.client.command_line import cli
 from bedrock_batch_assets.client.deletion import Deletion, StoredData
 from bedrock_batch_assets.client.webserver import UnreachableError
+from bedrock_batch_assets.command_line import cli
 from bedrock_batch_assets.local.local_platform import free_port
 
 REQUEST = {"job_name_prefix": "demo", "model_id": "amazon.titan-embed-text-v2:0", "s3_uri": "s3://bucket/topics.csv"}
@@ -52,7 +52,7 @@ def test_help_needs_no_heavy_module() -> None:
     """--help loads neither Dagster nor boto3 nor rich, so that it answers at once."""
     code = (
         "import sys\n"
-        "from bedrock_batch_assets.client.command_line import cli\n"
+        "from bedrock_batch_assets.command_line import cli\n"
         "cli(['--help'], standalone_mode=False)\n"
         "sys.exit(', '.join({'dagster', 'boto3', 'rich', 'requests', 'pandas'} & set(sys.modules)) or 0)"
     )
@@ -65,7 +65,7 @@ def test_watching_and_launching_needs_no_dagster(arguments: list[str]) -> None:
     """What people run again and again does not load Dagster, Arrow or pandas, which takes longer than the answer."""
     code = (
         "import sys\n"
-        "from bedrock_batch_assets.client.command_line import cli\n"
+        "from bedrock_batch_assets.command_line import cli\n"
         "try:\n"
         f"    cli({arguments!r}, standalone_mode=False)\n"
         "except Exception as error:\n"

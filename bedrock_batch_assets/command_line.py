@@ -7,8 +7,11 @@ import click
 from bedrock_batch_assets.client.commands.account import doctor, env, models, prices
 from bedrock_batch_assets.client.commands.data import delete, download
 from bedrock_batch_assets.client.commands.launching import launch, request_, try_
+from bedrock_batch_assets.client.commands.project import init
 from bedrock_batch_assets.client.commands.shell import EXIT_CODES, Commands, url_option
 from bedrock_batch_assets.client.commands.watching import cancel, status
+from bedrock_batch_assets.local.demo import main as demo
+from bedrock_batch_assets.local.dev import main as dev
 
 
 @click.group(
@@ -23,11 +26,26 @@ def cli() -> None:
 
     A batch is one input table, one model and one prompt. Dagster runs it; this command talks to Dagster's webserver,
     and to AWS with the usual environment (AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL, …). The bucket is
-    BEDROCK_BATCH_BUCKET.
+    BEDROCK_BATCH_BUCKET. `init`, `dev` and `demo` need no AWS.
     """
 
 
-for _command in (launch, try_, request_, status, cancel, download, delete, models, prices, env, doctor):
+for _command in (
+    launch,
+    try_,
+    request_,
+    status,
+    cancel,
+    download,
+    delete,
+    models,
+    prices,
+    env,
+    doctor,
+    init,
+    dev,
+    demo,
+):
     cli.add_command(_command)
 
 
