@@ -18,6 +18,7 @@ from bedrock_batch_assets.jobs.naming import JobName
 from bedrock_batch_assets.jobs.resource import BedrockBatchJobs, BedrockOnDemand
 from bedrock_batch_assets.jobs.state import JobState
 from bedrock_batch_assets.jobs.waiting import wait_until_finished
+from bedrock_batch_assets.parking.parked import Parked, park_after_seconds
 from bedrock_batch_assets.partitions import chunks
 from bedrock_batch_assets.processors.registry import Processors
 from bedrock_batch_assets.records.durations import duration
@@ -107,6 +108,7 @@ class _JobOwner:
         give_back_memory()
         context.instance.add_run_tags(context.run.run_id, {JOB_ARN_TAG: arn})
         context.log.info(f"Waiting for job {arn}. In the AWS console: {self._jobs.console_url}")
+        park_after = park_after_seconds(context.instance, context.run)
         self.last_state = wait_until_finished(
             self._jobs,
             arn,
@@ -114,8 +116,15 @@ class _JobOwner:
             on_trouble=context.log.warning,
             clock=self.clock,
             has_finished_notice=lambda: has_finished_notice(context.instance, arn),
+            on_wait=lambda seconds: self._park(arn, seconds, park_after),
         )
         return self.last_state
+
+    def _park(self, arn: str, waited: float, park_after: float | None) -> None:
+        """Let this process go if the job takes long, and the instance's launcher brings the run back when it ends."""
+        if park_after is not None and waited >= park_after:
+            self._context.log.info("The job takes longer: this run lets its task go until the job has ended.")
+            raise Parked(self._context.instance, self._context.run.run_id, arn)
 
     def _show(self, state: JobState, seconds_left: float | None) -> None:
         """A line in the run's log."""

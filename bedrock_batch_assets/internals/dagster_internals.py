@@ -396,5 +396,20 @@ def code_server_instance(arguments: Sequence[str]) -> "tuple[list[str], list[Map
         return None
 
 
+def launcher_settings(instance: "DagsterInstance") -> "tuple[str, Mapping[str, Any]] | None":
+    """The class of the instance's run launcher and its settings, as dagster.yaml has them; None if it names none.
+
+    The launcher itself is not made: in a run's process that would cost clients of AWS and their memory.
+    """
+    import yaml
+
+    try:
+        data: Any = instance.get_ref().run_launcher_data
+        return None if data is None else (data.class_name, yaml.safe_load(data.config_yaml) or {})
+    except Exception as error:  # noqa: BLE001  # an instance of tests has no reference, and then no launcher that parks
+        PRIVATE_PARTS.say_once("launcher's settings", error)
+        return None
+
+
 def _ignore(server: Any, context: BaseContext) -> None:
     del server, context

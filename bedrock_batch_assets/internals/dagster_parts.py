@@ -86,6 +86,23 @@ PRIVATE_PARTS = PrivateParts(
             "for. Without them the code server's log does not say that the instance lacks the platform's limits; "
             "input_dataset and `bedrock-batch status` still do."
         ),
+        "launcher's settings": (
+            "Read in dagster 1.13.27 (DagsterInstance.get_ref and InstanceRef.run_launcher_data): which run launcher "
+            "dagster.yaml names, without making it. Without them runs wait for their jobs with their process, also "
+            "under a launcher that parks them."
+        ),
+        "plan of a resumed run": (
+            "Read in dagster 1.13.27 (parking/executor.py and internals/parked_plans.py: InProcessExecutor, "
+            "inprocess_execution_iterator, create_execution_plan, ExecuteRunWithPlanIterable, "
+            "PlanExecutionContextManager, KnownExecutionState, and DagsterInstance.run_will_resume): the steps that a "
+            "resumed run has left. Without them runs wait for their jobs with their process."
+        ),
+        "run launcher's base": (
+            "Read in dagster 1.13.27 (parking/launcher.py; dagster._core.launcher.base: RunLauncher with "
+            "check_run_worker_health and resume_run, which run monitoring asks; dagster_aws.ecs.EcsRunLauncher): how a "
+            "run is taken for healthy and given another worker. Without them the launcher that parks runs does not "
+            "load; name EcsRunLauncher in dagster.yaml instead."
+        ),
         "preloaded modules": (
             "Read in dagster 1.13.27 (modules that a run worker imports): what the process that run workers are forks "
             "of imports ahead. Without one of them each run imports it anew, up to a CPU-second."

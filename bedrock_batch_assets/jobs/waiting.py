@@ -36,6 +36,7 @@ def wait_until_finished(
     on_trouble: Callable[[str], None],
     clock: Clock,
     has_finished_notice: Callable[[], bool] = lambda: False,
+    on_wait: Callable[[float], None] = lambda _: None,
 ) -> JobState:
     """Look at a job until it has finished, however long that takes, and return its last state.
 
@@ -43,7 +44,8 @@ def wait_until_finished(
     called for each new status and each tenth of the records, not for each look, with the seconds that are left at the
     pace so far (None if that is not known); and `on_trouble` once for each run of failing looks.
     `has_finished_notice` says whether the sensor has seen the job finished: then the next look comes at once. It may
-    be wrong, or never say so.
+    be wrong, or never say so. `on_wait` is told, before each pause, for how many seconds the job has been waited for;
+    what it raises ends the waiting.
 
     Raises:
         ConfigurationError: Access is denied.
@@ -76,6 +78,7 @@ def wait_until_finished(
             on_change(state, left)
         if state.finished:
             return state
+        on_wait(clock.now() - started)
         seconds = poll_seconds(clock.now() - started, jobs.max_poll_seconds, clock.random())
         if told:
             # The notice was earlier than the service's own answer, so the next look waits as long as any other.

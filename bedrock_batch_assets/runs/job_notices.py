@@ -35,5 +35,10 @@ def has_finished_notice(instance: "DagsterInstance", arn: str) -> bool:
         return False
 
 
+def clear_finished_notice(instance: "DagsterInstance", arn: str) -> None:
+    """Forget a notice that came ahead of the service's own answer."""
+    dagster_internals.write_values(instance, {_key(arn): ""})
+
+
 def _key(arn: str) -> str:
     return f"bedrock_batch_finished/{arn.rsplit('/', 1)[-1]}"

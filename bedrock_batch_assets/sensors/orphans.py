@@ -19,6 +19,7 @@ from bedrock_batch_assets.internals.dagster_internals import (
 from bedrock_batch_assets.jobs.naming import JobName
 from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
 from bedrock_batch_assets.jobs.state import JobState
+from bedrock_batch_assets.parking.marks import read_marks
 from bedrock_batch_assets.partitions import chunks
 from bedrock_batch_assets.runs.heartbeat import DEAD_AFTER_SECONDS, dead_runs
 from bedrock_batch_assets.runs.identity import RunIdentity, identify
@@ -59,6 +60,9 @@ def end_dead_runs(instance: dg.DagsterInstance, now: float) -> list[dg.DagsterRu
     longest_silence = {
         run.run_id: NOT_STARTED_SECONDS if run.status in _NOT_STARTED else DEAD_AFTER_SECONDS for run in ours
     }
+    # A run that is parked has no process, and one that is resumed has none yet: its launcher looks after both.
+    parked = {run_id for run_id, mark in read_marks(instance, list(longest_silence)).items() if not mark.has_process}
+    longest_silence = {run_id: seconds for run_id, seconds in longest_silence.items() if run_id not in parked}
     dead = dead_runs(instance, longest_silence, now)
     for run in (run for run in ours if run.run_id in dead):
         # It may have gone on or ended by itself since it was listed. If its process is gone, what it wrote is its last

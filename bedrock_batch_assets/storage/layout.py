@@ -105,6 +105,10 @@ class Layout:
         """Claims and answers of all pilots of a model, given as a digest."""
         return f"{self.prefix}batch_pilots/answers/{model}/"
 
+    def parked_run(self, run_id: str) -> str:
+        """The claims on the processes of a run that waits without one."""
+        return f"{self.prefix}batch_parked_runs/{run_id}/"
+
     def former(self, batch: str) -> "FormerLayout":
         """The keys of earlier versions, for some of this."""
         return FormerLayout(self.results_folder(batch))

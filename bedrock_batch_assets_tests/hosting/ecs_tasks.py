@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import boto3
-from moto.server import DomainDispatcherApplication, create_backend_app
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from bedrock_batch_assets_tests.local_aws_fixture import REGION
@@ -32,7 +32,6 @@ TASK_DEFINITION = "bedrock-batch-run"
 _STOP_SECONDS = 30.0
 _METADATA = "/metadata"
 _TARGET = "AmazonEC2ContainerServiceV20141113."
-_CREDENTIALS = {"aws_access_key_id": "local", "aws_secret_access_key": "local", "region_name": REGION}
 
 
 def in_its_own_host(name: str, command: list[str]) -> list[str]:
@@ -86,8 +85,8 @@ class EcsTasks:
         self._server: BaseWSGIServer = make_server("127.0.0.1", 0, self._answer, threaded=True, request_handler=_Quiet)
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         self.url = f"http://127.0.0.1:{self._server.server_port}"
-        ecs = boto3.client("ecs", endpoint_url=self.url, **_CREDENTIALS)
-        ec2 = boto3.client("ec2", endpoint_url=self.url, **_CREDENTIALS)
+        session = boto3.Session("local", "local", region_name=REGION)
+        ecs, ec2 = (session.client(name, endpoint_url=self.url) for name in ("ecs", "ec2"))
         ecs.create_cluster(clusterName=CLUSTER)
         container = {"name": "run", "image": "bedrock-batch-assets", "cpu": 256, "memory": 512, "essential": True}
         ecs.register_task_definition(
@@ -151,11 +150,11 @@ class EcsTasks:
         operation = target.removeprefix(_TARGET)
         self.calls[operation] += 1
         got: list[Any] = []
-        text = b"".join(self._moto(environ, lambda status, headers, *_: got.extend((status, headers))))
+        answer = b"".join(self._moto(environ, lambda status, headers, *_: got.extend((status, headers))))
         if got[0].startswith("200"):
-            text = self._changed(operation, json.loads(body), text)
+            answer = self._changed(operation, json.loads(body), answer)
         start_response(got[0], [(name, value) for name, value in got[1] if name.lower() != "content-length"])
-        return [text]
+        return [answer]
 
     def _changed(self, operation: str, request: dict[str, Any], text: bytes) -> bytes:
         answer = json.loads(text)
