@@ -14,7 +14,7 @@ from bedrock_batch_assets.assets.pilot import pilot_of
 from bedrock_batch_assets.assets.request_config import BatchConfig, PilotConfig
 from bedrock_batch_assets.assets.result_parts import result_parts
 from bedrock_batch_assets.assets.result_table import result_table
-from bedrock_batch_assets.parking.executor import parking_executor
+from bedrock_batch_assets.parking.parked import runs_executor
 from bedrock_batch_assets.processors.registry import Processors
 from bedrock_batch_assets.prompt_templates import PROMPTS_VARIABLE, add_prompts, prompt_id_to_template
 from bedrock_batch_assets.resources import default_resources, fixed
@@ -52,8 +52,7 @@ def platform(processors: Processors | None = None, *, prompts: Path | None = Non
         ],
         sensors=[batch_progress_sensor, job_status_sensor, batch_notices_sensor],
         resources=fixed(default_resources(processors)),
-        # A run mostly waits, so one process is enough for it.
-        executor=parking_executor,
+        executor=runs_executor(),
     )
 
 

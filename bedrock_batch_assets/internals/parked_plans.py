@@ -16,6 +16,7 @@ _NAMES = {
     "dagster._core.execution.api": ("create_execution_plan", "ExecuteRunWithPlanIterable"),
     "dagster._core.execution.context_creation_job": ("PlanExecutionContextManager",),
     "dagster._core.execution.plan.state": ("KnownExecutionState",),
+    "dagster._core.execution.retries": ("RetryMode",),
     "dagster._core.executor.in_process": ("inprocess_execution_iterator", "InProcessExecutor"),
 }
 

@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 from dagster import DagsterExecutionInterruptedError, InitExecutorContext
 
-# Derived from it, so it is imported here.
+# Derived from, so imported here: `runs_executor` imports this module only if they are there.
 from dagster._core.execution.retries import RetryMode
 from dagster._core.executor.in_process import InProcessExecutor
 

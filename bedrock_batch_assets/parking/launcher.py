@@ -29,6 +29,9 @@ _RETRY_SECONDS = 30.0
 # So many beats may be missing before a worker counts as gone, whatever ECS says of the task that is known.
 _BEATS = 2
 
+# What run monitoring takes for healthy.
+_HEALTHY = (WorkerStatus.RUNNING, WorkerStatus.SUCCESS)
+
 logger = logging.getLogger(__name__)
 
 
@@ -85,7 +88,9 @@ class ParkingEcsRunLauncher(EcsRunLauncher):
         run = context.dagster_run
         mark = read_mark(self._instance, run.run_id) or Mark(state="working")
         try:
-            number = self._number_to_start(run, mark)
+            # Another daemon may have done it since this one looked.
+            is_needed = self.check_run_worker_health(run).status not in _HEALTHY
+            number = self._number_to_start(run, mark) if is_needed else None
             if number is None:
                 return
             write_mark(self._instance, run.run_id, Mark(state="resuming", job=mark.job, resumes=number))

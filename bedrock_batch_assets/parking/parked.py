@@ -16,6 +16,9 @@ DEFAULT_PARK_AFTER_SECONDS = 300
 # Dagster's own retries of a step have nothing to do with it: the executor ends the process before one comes.
 _NO_LIMIT = 10**9
 
+# Run tags with a longest run time, in seconds (Dagster docs, "Run monitoring").
+_MAX_RUNTIME_TAGS = {"dagster/max_runtime", "dagster/max_runtime_seconds"}
+
 # The jobs that runs of this process have parked for, by run id. A process has one run.
 _parked_for: dict[str, str] = {}
 
@@ -39,11 +42,24 @@ def park_after_seconds(instance: "DagsterInstance", run: "DagsterRun") -> float 
     """After how many seconds of waiting a run lets its process go; None if it waits with it to the end.
 
     That is so unless dagster.yaml names a launcher that parks, run monitoring may resume the run once more, and the
-    installed Dagster has the parts that it takes.
+    installed Dagster has the parts that it takes. A run with a longest run time does not park either: monitoring counts
+    the parked time, and would end the run and its retries one after the other.
     """
     settings = launcher_settings(instance)
     if settings is None or PARK_AFTER_SETTING not in settings[1]:
         return None
+    is_limited = not _MAX_RUNTIME_TAGS.isdisjoint(run.tags) or instance.run_monitoring_max_runtime_seconds > 0
+    if is_limited:
+        return None
     if not parked_plans.are_available() or not parked_plans.will_resume(instance, run.run_id):
         return None
     return float(settings[1][PARK_AFTER_SETTING])
+
+
+def runs_executor() -> dg.ExecutorDefinition:
+    """The executor of all runs: in one process, since a run mostly waits. It parks if Dagster has the parts for that"""
+    if not parked_plans.are_available():
+        return dg.in_process_executor
+    from bedrock_batch_assets.parking.executor import parking_executor
+
+    return parking_executor

@@ -14,7 +14,7 @@ import pytest
 from dagster import AssetKey, AssetMaterialization
 
 from bedrock_batch_assets.client import documents
-from bedrock_batch_assets.internals import dagster_internals
+from bedrock_batch_assets.internals import dagster_internals, parked_plans
 from bedrock_batch_assets.partitions import chunks
 from bedrock_batch_assets.run_coordinator import BatchRunCoordinator
 from bedrock_batch_assets_tests.contract.registry import checks
@@ -268,6 +268,87 @@ def _code_server_instance() -> None:
     assert found is not None
     assert "QueuedRunCoordinator" in found[0]
     assert found[1] == [{"key": "a", "limit": 3}]
+
+
+@checks("dagster", "launcher's settings")
+def _launcher_settings() -> None:
+    launcher = "{module: dagster, class: DefaultRunLauncher, config: {}}"
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "dagster.yaml").write_text(f"run_launcher: {launcher}\n", encoding="utf-8")
+        with dg.DagsterInstance.from_config(folder) as instance:
+            assert dagster_internals.launcher_settings(instance) == ("DefaultRunLauncher", {})
+
+
+class ResumingLauncher(dg.DefaultRunLauncher):
+    """Dagster refuses attempts to resume runs for a launcher that says it cannot."""
+
+    @property
+    def supports_resume_run(self) -> bool:
+        """Yes."""
+        return True
+
+
+@dg.op
+def _one() -> int:
+    return 1
+
+
+@dg.op
+def _two(context: dg.OpExecutionContext, number: int) -> None:
+    if context.run.tags.get("fails"):
+        raise dg.Failure("no")
+    assert number == 1
+
+
+@dg.job(executor_def=dg.in_process_executor)
+def _both() -> None:
+    _two(_one())
+
+
+@checks("dagster", "plan of a resumed run")
+def _plan_of_a_resumed_run() -> None:
+    from dagster._core.definitions.job_base import InMemoryJob
+    from dagster._core.execution.api import create_execution_plan, execute_run_iterator
+
+    from bedrock_batch_assets.parking.parked import runs_executor
+
+    assert parked_plans.are_available()
+    assert runs_executor() is not dg.in_process_executor
+    monitoring = (
+        "run_monitoring: {enabled: true, max_resume_run_attempts: 2}\n"
+        f"run_launcher: {{module: {__name__}, class: ResumingLauncher}}\n"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "dagster.yaml").write_text(monitoring, encoding="utf-8")
+        with dg.DagsterInstance.from_config(folder) as instance:
+            failed = _both.execute_in_process(instance=instance, tags={"fails": "1"}, raise_on_error=False)
+            plan: Any = create_execution_plan(_both)
+            keys, outputs, failures = parked_plans.steps_left(instance, failed.run_id, plan)
+            assert (keys, [event.step_key for event in failures]) == ([], ["_two"])
+            assert [output.step_key for output in outputs] == ["_one"]
+            run = instance.create_run_for_job(_both, execution_plan=plan)
+            assert parked_plans.will_resume(instance, run.run_id)
+            for count in (1, 2):
+                instance.report_engine_event("Launching a new run worker to resume run", run)
+                assert parked_plans.will_resume(instance, run.run_id) == (count < 2)
+            list(execute_run_iterator(InMemoryJob(_both), run, instance))
+            assert parked_plans.steps_left(instance, run.run_id, plan)[0] == []
+
+
+@checks("dagster", "run launcher's base")
+def _run_launchers_base() -> None:
+    ecs = pytest.importorskip("dagster_aws.ecs", reason="there is no dagster-aws for this Dagster")
+    from dagster._core.launcher.base import CheckRunHealthResult, ResumeRunContext, RunLauncher, WorkerStatus
+    from dagster._daemon.monitoring import run_monitoring
+
+    assert {"check_run_worker_health", "resume_run", "terminate"} <= vars(ecs.EcsRunLauncher).keys()
+    assert issubclass(ecs.EcsRunLauncher, RunLauncher)
+    assert ecs.EcsRunLauncher.supports_resume_run.fget(None)
+    assert CheckRunHealthResult(WorkerStatus.NOT_FOUND, "why").status is WorkerStatus.NOT_FOUND
+    assert "dagster_run" in ResumeRunContext.__annotations__ or hasattr(ResumeRunContext, "dagster_run")
+    # Monitoring asks the launcher of runs that have started, and resumes those that are neither running nor done.
+    names = run_monitoring.monitor_started_run.__code__.co_names
+    assert {"check_run_worker_health", "resume_run", "RUNNING", "SUCCESS"} <= set(names)
 
 
 @checks("dagster", "preloaded modules")

@@ -70,10 +70,12 @@ class EcsTasks:
     Args:
         environment: The variables of a task's container.
         folder: The tasks' working directory; their logs go below it.
+        program: What tasks run instead of their commands.
     """
 
     environment: Mapping[str, str]
     folder: Path
+    program: list[str] | None = None
     tasks: dict[str, Task] = field(default_factory=dict)
     calls: Counter[str] = field(default_factory=Counter)
     # For a while no task can be started, as without capacity.
@@ -176,8 +178,8 @@ class EcsTasks:
     def _start(self, arn: str, override: dict[str, Any]) -> None:
         name = arn.rpartition("/")[2]
         more = {item["name"]: item["value"] for item in override.get("environment", [])}
-        program, *arguments = override["command"]
-        command = [str(Path(sys.executable).parent / program), *arguments]
+        name_of_program, *arguments = override["command"]
+        command = self.program or [str(Path(sys.executable).parent / name_of_program), *arguments]
         log = self.folder / "tasks" / f"{name}.log"
         log.parent.mkdir(exist_ok=True)
         with log.open("ab") as output:
