@@ -57,7 +57,7 @@ def park_after_seconds(instance: "DagsterInstance", run: "DagsterRun") -> float 
 
 
 def runs_executor() -> dg.ExecutorDefinition:
-    """The executor of all runs: in one process, since a run mostly waits. It parks if Dagster has the parts for that"""
+    """The executor of all runs: in one process, since a run mostly waits. It parks if Dagster can."""
     if not parked_plans.are_available():
         return dg.in_process_executor
     from bedrock_batch_assets.parking.executor import parking_executor

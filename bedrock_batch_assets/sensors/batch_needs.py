@@ -9,7 +9,14 @@ from dagster import AssetKey, DagsterInstance
 
 from bedrock_batch_assets.asset_names import CHUNK_ASSETS
 from bedrock_batch_assets.assets.checks import BUILT_FROM_CURRENT_INPUT
-from bedrock_batch_assets.internals.dagster_internals import BACKFILL_FINISHED, BACKFILL_REQUESTED
+from bedrock_batch_assets.internals.dagster_internals import (
+    BACKFILL_FINISHED,
+    BACKFILL_ID_TAG,
+    BACKFILL_REQUESTED,
+    PARTITION_NAME_TAG,
+    WILL_RETRY_TAG,
+    Backfill,
+)
 from bedrock_batch_assets.partition_keys import chunk_key, is_batch_key
 from bedrock_batch_assets.runs.event_log import InputEvent, asset_backfill, data_versions, newest_input
 from bedrock_batch_assets.runs.identity import assets_of
@@ -94,8 +101,8 @@ class Judge:
         batch = self.storage.find_batch_manifest(key)
         if batch is None or (event is not None and event.version not in {None, batch.version}):
             return self._without_manifest(key, event, batch)
-        claim = _Claim.asked if after_part else self._claim(batch, event)
         pending = pending_chunks(self.facts.instance, batch)
+        claim = _Claim.asked if after_part else self._claim(batch, event, pending)
         need = self._chunks(batch, event, pending, claim) if pending else self._table(batch, event)
         if claim is _Claim.open:
             need.events.extend(_stale_table(self.facts, batch))
@@ -121,7 +128,7 @@ class Judge:
             look_again_in=PROBLEM_SECONDS,
         )
 
-    def _claim(self, batch: BatchManifest, event: InputEvent | None) -> "_Claim":
+    def _claim(self, batch: BatchManifest, event: InputEvent | None, pending: Sequence[str]) -> "_Claim":
         """Whether the chunks were asked for, for this materialization of the input."""
         if event is None or self.facts.settled([batch.batch]).get(batch.batch) == event.name:
             return _Claim.asked
@@ -130,11 +137,21 @@ class Judge:
             asked_for = backfill.tags.get(INPUT_EVENT_TAG)
             # By time, if an earlier release asked.
             is_for_it = backfill.created_at >= event.timestamp if asked_for is None else asked_for == event.name
-            # One of an earlier materialization of the same content does the same work.
-            if is_for_it or backfill.status == BACKFILL_REQUESTED:
+            # One of an earlier materialization of the same content does the same work, unless a run of it is over that
+            # did not: then it has to end before another backfill can ask for that chunk.
+            if is_for_it or (backfill.status == BACKFILL_REQUESTED and self._does_all(backfill, pending)):
                 self.facts.settle(batch.batch, event)
                 return _Claim.asked
         return _Claim.open if all(item.status in BACKFILL_FINISHED for item in made) else _Claim.ending
+
+    def _does_all(self, backfill: Backfill, pending: Sequence[str]) -> bool:
+        """Whether a backfill in progress still has, or will have, a run in progress for each of these chunks."""
+        newest: dict[str, dg.DagsterRun] = {}
+        runs = self.facts.instance.get_runs(filters=dg.RunsFilter(tags={BACKFILL_ID_TAG: backfill.id}))
+        for run in runs:
+            # Newest first: a retry comes before the run whose work it goes on with.
+            newest.setdefault(run.tags.get(PARTITION_NAME_TAG, ""), run)
+        return not any(key in newest and _is_over(newest[key]) for key in pending)
 
     def _chunks(self, batch: BatchManifest, event: InputEvent | None, pending: Sequence[str], claim: "_Claim") -> Need:
         """The backfill of the chunks: once for each materialization of the input, and again if Dagster gave it up."""
@@ -175,6 +192,12 @@ class Judge:
             return Need(look_again_in=0.0)
         need = table_need(self.facts, batch, event, self.now)
         return Need(need.requests, note=need.note, look_again_in=need.look_again_in)
+
+
+def _is_over(run: dg.DagsterRun) -> bool:
+    """Whether a run has ended and Dagster will not start it again."""
+    is_retried = run.status is dg.DagsterRunStatus.FAILURE and run.tags.get(WILL_RETRY_TAG) == "true"
+    return run.is_finished and not is_retried
 
 
 def pending_chunks(instance: DagsterInstance, batch: BatchManifest) -> list[str]:

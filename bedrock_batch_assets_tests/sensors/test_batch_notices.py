@@ -13,9 +13,9 @@ import pytest
 
 from bedrock_batch_assets.cost.prices import Prices
 from bedrock_batch_assets.internals.dagster_internals import BACKFILL_ID_TAG
-from bedrock_batch_assets.local.local_platform import project_file
 from bedrock_batch_assets.notices.notice import Notice
 from bedrock_batch_assets.notices.resource import Notices
+from bedrock_batch_assets.packaged_files import packaged_file
 from bedrock_batch_assets.sensors.batch_notices import MAX_TICKS, Unsent, batch_notices_sensor, send_all
 from bedrock_batch_assets_tests.local_aws_fixture import LocalAws
 from bedrock_batch_assets_tests.resources_on_local_aws import HAIKU, Bench
@@ -66,7 +66,7 @@ def receiver() -> Iterator[Receiver]:
 def bench(local_aws: LocalAws) -> Iterator[Bench]:
     with dg.DagsterInstance.ephemeral() as instance:
         found = Bench.create(local_aws, instance)
-        found.prices = Prices(path=str(project_file("bedrock_batch_assets/examples/prices.json")))
+        found.prices = Prices(path=str(packaged_file("bedrock_batch_assets/examples/prices.json")))
         yield found
 
 

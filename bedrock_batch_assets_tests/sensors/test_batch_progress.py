@@ -1,7 +1,7 @@
 """The sensor that carries a batch from its input to its chunks, and from its chunks to its table."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dagster as dg
@@ -134,13 +134,13 @@ def test_a_lost_cursor_repeats_nothing(bench: Bench) -> None:
         assert tick(bench, cursor).run_requests == []
 
 
-def add_backfill(bench: Bench, status: BulkActionStatus) -> None:
+def add_backfill(bench: Bench, status: BulkActionStatus, tags: Mapping[str, str] | None = None) -> None:
     version = bench.storage.batch_manifest("jokes").version
     backfill: Any = PartitionBackfill(
         backfill_id=f"backfill {status}",
         status=status,
         from_failure=False,
-        tags={"bedrock/batch": "jokes", "bedrock/version": version},
+        tags={"bedrock/batch": "jokes", "bedrock/version": version, **(tags or {})},
         backfill_timestamp=time.time(),
         asset_selection=[],
     )
@@ -152,6 +152,39 @@ def test_a_backfill_in_progress_is_not_asked_for_a_second_time(bench: Bench) -> 
     start(bench, 200)
     add_backfill(bench, BulkActionStatus.REQUESTED)
     assert tick(bench, None).run_requests == []
+
+
+@pytest.mark.parametrize(
+    ("status", "tags", "is_over"),
+    [
+        (dg.DagsterRunStatus.CANCELED, {}, True),
+        (dg.DagsterRunStatus.FAILURE, {"dagster/will_retry": "false"}, True),
+        (dg.DagsterRunStatus.FAILURE, {"dagster/will_retry": "true"}, False),
+        (dg.DagsterRunStatus.STARTED, {}, False),
+    ],
+)
+def test_a_launch_while_a_backfill_ends_is_not_forgotten(
+    bench: Bench, status: dg.DagsterRunStatus, tags: dict[str, str], is_over: bool
+) -> None:
+    """Cancelled, then launched again at once: a backfill whose run is over does not do that chunk's work.
+
+    It is waited for, and then the chunk is asked for. A backfill whose runs go on does all of it.
+    """
+    start(bench, 200)
+    bench.chunk("jokes-00000")
+    # Of an earlier launch.
+    add_backfill(bench, BulkActionStatus.REQUESTED, {"bedrock/input_event": "1@2.0"})
+    run_tags = {"dagster/backfill": "backfill BulkActionStatus.REQUESTED", "dagster/partition": "jokes-00001", **tags}
+    bench.instance.run_storage.add_run(dg.DagsterRun(job_name="__ASSET_JOB", status=status, tags=run_tags))
+    early = tick(bench, None)
+    assert early.run_requests == []
+    [backfill] = bench.instance.get_backfills()
+    bench.instance.update_backfill(backfill.with_status(BulkActionStatus.COMPLETED_FAILED))
+    late = tick(bench, early.cursor)
+    if is_over:
+        assert chunks_asked_for(late) == {asset: {"jokes-00001"} for asset in CHUNK_ASSETS}
+    else:
+        assert late.run_requests == []
 
 
 def test_a_backfill_that_dagster_gave_up_is_asked_for_again(bench: Bench) -> None:
