@@ -15,6 +15,8 @@ DEFAULT_MAX_RECORDS_PER_JOB = 1_000
 # "Records per batch inference job", default quota per model and region (AWS General Reference, Bedrock quotas).
 MAX_RECORDS_PER_JOB_QUOTA = 100_000
 MAX_PILOT_ROWS = 500
+# "false" keeps values of all batches out of Dagster's database, whatever their requests say.
+PREVIEW_VARIABLE = "BEDROCK_BATCH_PREVIEW"
 # What people write for a tab that they cannot type.
 TAB_NAMES = ("\\t", "tab")
 # Codecs that Python counts among its text encodings, and that no file is written in.
@@ -144,6 +146,11 @@ class BatchRequest(BaseModel, frozen=True, extra="forbid"):
         description="Name of the processor, needed only if the model id does not name the model family "
         "(application inference profiles, custom models).",
     )
+    preview: bool = Field(
+        default=True,
+        description="Show some rows, prompts and answers in the UI, which stores them in Dagster's database. False "
+        "keeps them on S3 alone. BEDROCK_BATCH_PREVIEW=false does so for all batches.",
+    )
     max_cost_usd: float | None = Field(
         default=None,
         description="Refuse the batch, before anything is submitted, if it may cost more: the estimated input, and "
@@ -182,7 +189,19 @@ class BatchRequest(BaseModel, frozen=True, extra="forbid"):
                 f"max_records_per_job is {self.records_per_job}: Bedrock takes at most "
                 f"{MAX_RECORDS_PER_JOB_QUOTA} records a job."
             )
-        _ = self.records_total
+        _ = self.records_total, self.shows_values
+
+    @property
+    def shows_values(self) -> bool:
+        """Whether values of rows, prompts and answers may be stored in Dagster's database.
+
+        Raises:
+            RequestError: BEDROCK_BATCH_PREVIEW is neither true nor false.
+        """
+        text = os.environ.get(PREVIEW_VARIABLE, "").strip().lower()
+        if text not in {"", "true", "false"}:
+            raise RequestError(f"The environment variable {PREVIEW_VARIABLE} is {text!r}: it must be true or false.")
+        return self.preview and text != "false"
 
     @property
     def records_per_job(self) -> int:

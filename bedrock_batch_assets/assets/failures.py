@@ -83,7 +83,7 @@ def _prompts(batch: BatchManifest, reasons: Sequence[Reason], storage: BatchStor
     from bedrock_batch_assets.records.preview import preview_rows
     from bedrock_batch_assets.records.rendering import EMBEDDING_COLUMN
 
-    if not reasons:
+    if not reasons or not batch.shows_values:
         return []
     template = PromptTemplate.parse(f"{{{EMBEDDING_COLUMN}}}" if batch.template is None else batch.template)
     prompts = [""] * len(reasons)

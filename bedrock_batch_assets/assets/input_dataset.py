@@ -3,7 +3,7 @@
 import dagster as dg
 
 from bedrock_batch_assets.assets.launchpad import as_given, batch_asset
-from bedrock_batch_assets.assets.reporting import asset_run, column_schema, preview
+from bedrock_batch_assets.assets.reporting import HIDDEN, asset_run, column_schema, preview
 from bedrock_batch_assets.assets.request_config import BatchConfig
 from bedrock_batch_assets.cost.prices import Prices
 from bedrock_batch_assets.ingest.resolved_request import resolve_request
@@ -61,15 +61,15 @@ def _input_dataset(
             "model_id": manifest.model_id,
             MODEL_METADATA: manifest.base_model_id,
             "processor": manifest.processor,
-            "prompt": manifest.template or "none: embedding model",
+            "prompt": _prompt(manifest),
             "chunks": len(manifest.chunks),
             "rows_per_chunk": _rows_per_chunk(manifest),
             "records_to_send": table.records_to_send,
             "skipped_rows": table.skipped_count,
             "estimated_input_tokens": table.estimated_input_tokens,
             **found.forecast.metadata(),
-            "preview": preview(table.preview),
-            "sample_record": dg.MetadataValue.md(f"```json\n{table.sample_record}\n```"),
+            "preview": preview(table.preview) if manifest.shows_values else HIDDEN,
+            "sample_record": _sample(table.sample_record) if manifest.shows_values else HIDDEN,
             VERSION_METADATA: manifest.version,
             **({"instance_warning": " ".join(problems)} if problems else {}),
         },
@@ -82,6 +82,17 @@ def input_dataset_of(request: type[BatchConfig]) -> dg.AssetsDefinition:
 
 
 input_dataset = input_dataset_of(BatchConfig)
+
+
+def _prompt(manifest: BatchManifest) -> str:
+    """The template; its id if it may not be shown."""
+    if manifest.template is None:
+        return "none: embedding model"
+    return manifest.template if manifest.shows_values else str(manifest.request.get("prompt_id"))
+
+
+def _sample(record: str) -> dg.MarkdownMetadataValue:
+    return dg.MetadataValue.md(f"```json\n{record}\n```")
 
 
 def _rows_per_chunk(manifest: BatchManifest) -> str:

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from bedrock_batch_assets.assets.reporting import asset_run
+from bedrock_batch_assets.assets.reporting import HIDDEN, asset_run
 from bedrock_batch_assets.chunks.chunk import Chunk
 from bedrock_batch_assets.chunks.rendered_chunk import render_chunk
 from bedrock_batch_assets.partitions import CROSSING, chunks
@@ -38,6 +38,8 @@ def jsonl_chunks(
             "size_bytes": manifest.size_bytes,
             "digest": manifest.digest,
             "records_file": storage.uri(manifest.key) if manifest.key else "none: every row is skipped",
-            "sample_record": dg.MetadataValue.md(f"```json\n{rendered.sample_record}\n```"),
+            "sample_record": (
+                dg.MetadataValue.md(f"```json\n{rendered.sample_record}\n```") if chunk.shows_values else HIDDEN
+            ),
         },
     )

@@ -6,7 +6,7 @@ import dagster as dg
 
 from bedrock_batch_assets.assets.launchpad import as_given, batch_asset
 from bedrock_batch_assets.assets.pilot_panel import answers_table, pilot_panel
-from bedrock_batch_assets.assets.reporting import asset_run
+from bedrock_batch_assets.assets.reporting import HIDDEN, asset_run
 from bedrock_batch_assets.assets.request_config import PilotConfig
 from bedrock_batch_assets.cost.prices import Prices
 from bedrock_batch_assets.ingest.resolved_request import resolve_request
@@ -54,7 +54,7 @@ def _pilot(
     statuses = report.statuses()
     metadata: dict[str, Any] = {
         "what_it_says": pilot_panel(report),
-        "answers": answers_table(report),
+        "answers": answers_table(report) if given.shows_values else HIDDEN,
         "rows": len(report.rows),
         "sent": report.sent,
         **{name: statuses.get(name, 0) for name in ("ok", "truncated", "error")},

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 PREVIEW_ROWS = 5
+# In the place of values that may not be stored in Dagster's database.
+HIDDEN = "not shown, since preview is off"
 # In a preview of a result these come first of the columns that the join adds.
 _ANSWER_FIRST = ("record_status", "response", "embedding", "record_error")
 

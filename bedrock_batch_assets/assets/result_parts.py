@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from bedrock_batch_assets.assets.reporting import PREVIEW_ROWS, asset_run, preview
+from bedrock_batch_assets.assets.reporting import HIDDEN, PREVIEW_ROWS, asset_run, preview
 from bedrock_batch_assets.chunks.chunk import Chunk
 from bedrock_batch_assets.chunks.joined_chunk import join_chunk
 from bedrock_batch_assets.cost.forecast import cost_metadata, used_tokens
@@ -48,6 +48,6 @@ def result_parts(
             **used_tokens(summary),
             **cost_metadata(summary, chunk.model_id, prices),
             "errors_by_reason": {shortened(reason.text, 120): reason.rows for reason in summary.reasons[:5]},
-            "preview": preview(joined.head),
+            "preview": preview(joined.head) if chunk.shows_values else HIDDEN,
         },
     )

@@ -11,7 +11,7 @@ import dagster as dg
 
 from bedrock_batch_assets.assets.checks import TABLE_CHECKS, CheckLimits, PartRows, table_checks
 from bedrock_batch_assets.assets.failures import reasons_table, rows_of_reasons
-from bedrock_batch_assets.assets.reporting import PREVIEW_ROWS, asset_run, column_schema, preview
+from bedrock_batch_assets.assets.reporting import HIDDEN, PREVIEW_ROWS, asset_run, column_schema, preview
 from bedrock_batch_assets.assets.table_panel import how_to_read, table_panel
 from bedrock_batch_assets.chunks.joined_chunk import table_schema
 from bedrock_batch_assets.cost.forecast import cost_metadata, used_tokens
@@ -86,7 +86,7 @@ def result_table(
             "summary": panel,
             "how_to_read": how_to_read(batch, uri, has_failed_rows=total.ok < total.rows),
             "errors_by_reason": reasons,
-            "preview": preview(head),
+            "preview": preview(head) if batch.shows_values else HIDDEN,
             "dagster/row_count": total.rows,
             "dagster/uri": uri,
             "dagster/column_schema": columns,

@@ -38,6 +38,7 @@ class Chunk:
         template: The prompt; None for an embedding model.
         output_format: The format of the chunk's part of the result table.
         storage: The bucket that holds all of this.
+        shows_values: Whether values of its rows and answers may be stored in Dagster's database.
     """
 
     batch: str
@@ -52,6 +53,7 @@ class Chunk:
     template: PromptTemplate | None
     output_format: OutputFormat
     storage: BatchBucket
+    shows_values: bool = True
 
     @classmethod
     def load(cls, key: str, storage: BatchBucket, processors: Processors) -> Self:
@@ -96,6 +98,7 @@ class Chunk:
             template=template,
             output_format=batch.output_format,
             storage=storage,
+            shows_values=batch.shows_values,
         )
 
     @property

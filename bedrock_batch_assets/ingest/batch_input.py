@@ -97,7 +97,7 @@ def _manifest(request: ResolvedRequest, table: "IngestedTable", rows_key: str) -
     return BatchManifest(
         batch=request.batch,
         version=version_of(table.digest, *recipe, entries),
-        request=given.model_dump(mode="json"),
+        request={**given.model_dump(mode="json"), "preview": given.shows_values},
         model_id=given.model_id,
         base_model_id=request.base_model_id,
         processor=request.processor_name,

@@ -44,6 +44,11 @@ class BatchManifest(msgspec.Struct, frozen=True, kw_only=True):
     records_per_job: int
     chunks: list[ChunkEntry]
 
+    @property
+    def shows_values(self) -> bool:
+        """Whether values of rows, prompts and answers may be stored in Dagster's database."""
+        return bool(self.request.get("preview", True))
+
 
 class ChunkManifest(msgspec.Struct, frozen=True, kw_only=True):
     """What `jsonl_chunks` rendered. `key` is None if the chunk has no record to send."""
