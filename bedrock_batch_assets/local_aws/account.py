@@ -62,6 +62,11 @@ class Account:
             policy = moto_internals.trust_policy(arn)
         return None if policy is None else BEDROCK_PRINCIPAL in policy
 
+    def role_policies(self, arn: str) -> list[str]:
+        """The policies of a role, as JSON."""
+        with self.lock:
+            return moto_internals.role_policies(arn)
+
     def has_bucket(self, name: str) -> bool:
         """Whether the bucket exists."""
         with self.lock:

@@ -13,6 +13,7 @@ from bedrock_batch_assets.local_aws.faults import Faults
 from bedrock_batch_assets.local_aws.jobs import Job, JobBook, Status
 from bedrock_batch_assets.local_aws.ledger import Ledger
 from bedrock_batch_assets.local_aws.processing import InputError, Source, Work, validate
+from bedrock_batch_assets.local_aws.role_rights import first_denied, job_needs
 from bedrock_batch_assets.local_aws.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -225,12 +226,30 @@ class Lifecycle:
     def _validating(self, job: Job) -> None:
         if self._expired(job):
             return
+        self._check_role(job)
         validate(_source(job), self._account, self._settings)
         ending = job.ending
         if ending is not None and ending.status == "Failed" and not ending.processed_share:
             self._enter(job, "Validating", "Failed", ending.message or _MESSAGES["Failed"])
         else:
             self._enter(job, "Validating", "Scheduled")
+
+    def _check_role(self, job: Job) -> None:
+        """Refuse a job whose role may not do what the job needs.
+
+        Raises:
+            InputError: It may not. Names action and resource, as AWS does.
+        """
+        source, role = _source(job), job.request["roleArn"]
+        keys = [item.key for item in self._account.input_objects(source.bucket, source.key)]
+        output = f"{source.output_prefix.rstrip('/')}/{job.arn.rpartition('/')[2]}/"
+        needs = job_needs(job.model_arn, source.bucket, keys, source.output_bucket, output)
+        denied = first_denied(self._account.role_policies(role), needs)
+        if denied is not None:
+            raise InputError(
+                f"User: {role} is not authorized to perform: {denied.action} on resource: {denied.resource} because "
+                f"no identity-based policy allows the {denied.action} action"
+            )
 
     def _scheduled(self, job: Job) -> None:
         ending = job.ending

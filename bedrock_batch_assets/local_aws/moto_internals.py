@@ -7,6 +7,7 @@ what is lost without it; `make contract` checks them. The stand-in does not star
 moto's backends are plain objects: the caller holds the account's lock, see `account.Account`.
 """
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote
@@ -45,8 +46,9 @@ PRIVATE_PARTS: Mapping[str, str] = {
         "milliseconds, or is wrong."
     ),
     "iam_backends": (
-        "Read in moto 5.2.5 (moto.iam.models.IAMBackend.create_role and get_roles): the service role and who may take "
-        "it on. Without them every job is refused for its role."
+        "Read in moto 5.2.5 (moto.iam.models.IAMBackend.create_role and get_roles; Role.policies and "
+        "managed_policies): the service role, who may take it on, and what it may do. Without them every job is "
+        "refused for its role."
     ),
     "events_backends": (
         "Read in moto 5.2.5 (moto.events.models: event buses, rules, their patterns and targets): which rules match "
@@ -167,6 +169,17 @@ def trust_policy(arn: str) -> str | None:
     """The policy that says who may take on a role, as JSON; None if there is no such role."""
     role = next((role for role in _iam().get_roles() if role.arn == arn), None)
     return None if role is None else unquote(str(role.assume_role_policy_document))
+
+
+def role_policies(arn: str) -> list[str]:
+    """The policies of a role, its own and those attached to it, as JSON; none if there is no such role."""
+    role: Any = next((role for role in _iam().get_roles() if role.arn == arn), None)
+    if role is None:
+        return []
+    attached = [policy.default_version.document for policy in role.managed_policies.values()]
+    return [
+        unquote(text) if isinstance(text, str) else json.dumps(text) for text in [*role.policies.values(), *attached]
+    ]
 
 
 def matching_rules(region: str, event: Mapping[str, Any]) -> list[Any]:

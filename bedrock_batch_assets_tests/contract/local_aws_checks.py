@@ -1,6 +1,7 @@
 """What the stand-in for AWS uses of moto and botocore that is not documented."""
 
 import importlib
+import json
 from datetime import datetime
 from typing import Any
 
@@ -87,6 +88,10 @@ def _iam_backends() -> None:
     assert moto.trust_policy(arn) is None
     moto.create_role("some-role", '{"Version": "2012-10-17"}')
     assert "2012-10-17" in (moto.trust_policy(arn) or "")
+    assert moto.role_policies(arn) == moto.role_policies(f"{arn}-2") == []
+    policy = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}]}'
+    moto._iam().put_role_policy("some-role", "one", policy)
+    assert [json.loads(text) for text in moto.role_policies(arn)] == [json.loads(policy)]
 
 
 def _clients() -> tuple[Any, Any]:

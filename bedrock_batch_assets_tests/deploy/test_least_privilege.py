@@ -1,5 +1,7 @@
 """The policies of `deploy/data.yaml`: enough for everything that the platform does, and nothing in them is surplus."""
 
+import ast
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
@@ -146,6 +148,47 @@ def test_without_a_statement_a_person_reads_what_is_missing(
     shown = "\n".join(account.said) + capfd.readouterr().err
     assert need.action in shown
     assert need.resource.rpartition(":")[2].partition("/")[0].removesuffix("*") in shown
+
+
+PROFILE = "us.anthropic.claude-3-haiku-20240307-v1:0"
+SERVICE_ACTIONS = {
+    "ListBucket": "s3:ListBucket",
+    "ReadRecords": "s3:GetObject",
+    "WriteAnswers": "s3:PutObject",
+    "InferenceProfiles": "bedrock:InvokeModel",
+}
+
+
+def service_policy(aws: LocalAws, account: Account) -> dict[str, Any]:
+    name = account.environment["BEDROCK_BATCH_ROLE_ARN"].rpartition("/")[2]
+    found = aws.client("iam").get_role_policy(RoleName=name, PolicyName="batch-inference")
+    # The stand-in answers with Python's spelling of what CloudFormation made.
+    document: dict[str, Any] = ast.literal_eval(str(found["PolicyDocument"]))
+    return document
+
+
+@pytest.mark.parametrize("sid", [None, *SERVICE_ACTIONS])
+def test_the_service_role_is_enough_and_nothing_in_it_is_surplus(account: Account, sid: str | None) -> None:
+    """The service works with that role. Without any one statement the job fails, and says what is missing."""
+    document = service_policy(account.aws, account)
+    assert {statement["Sid"] for statement in document["Statement"]} == set(SERVICE_ACTIONS)
+    kept = [statement for statement in document["Statement"] if statement["Sid"] != sid]
+    name = account.environment["BEDROCK_BATCH_ROLE_ARN"].rpartition("/")[2]
+    account.aws.client("iam").put_role_policy(
+        RoleName=name, PolicyName="batch-inference", PolicyDocument=json.dumps({**document, "Statement": kept})
+    )
+    bench = account.bench
+    bench.input("demo", s3_uri=account.put(ROWS_PER_JOB), model_id=PROFILE, prompt_id="joke_about_topic")
+    result = bench.chunk("demo-00000")
+    if sid is None:
+        assert result.success
+        assert [job.status for job in bench.jobs.list()] == ["Completed"]
+        return
+    assert not result.success
+    [failure] = [event for event in result.all_events if event.is_step_failure]
+    said = str(failure.step_failure_data.user_failure_data.description)  # type: ignore[union-attr]
+    assert f"is not authorized to perform: {SERVICE_ACTIONS[sid]} on resource: arn:aws:" in said
+    assert account.aws.ledger() == []
 
 
 def test_the_command_line_needs_its_policy_and_nothing_else(

@@ -71,12 +71,12 @@ def test_the_bucket_is_encrypted(local_aws: LocalAws, environment: dict[str, str
 
 
 def test_the_bucket_is_private_and_keeps_what_was_paid_for() -> None:
-    """The stand-in does not take these settings: no public access, TLS alone, and only rendered records expire."""
+    """The stand-in does not take these settings: no public access, TLS alone, and nothing expires that was paid for."""
     resources = read_template()["Resources"]
     bucket = resources["Bucket"]["Properties"]
     assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
     expiring = [rule for rule in bucket["LifecycleConfiguration"]["Rules"] if "ExpirationInDays" in rule]
-    assert [rule["Prefix"] for rule in expiring] == ["batch_inputs_json/"]
+    assert [rule["Prefix"] for rule in expiring] == ["batch_inputs_json/", "batch_parked_runs/"]
     assert resources["Bucket"]["DeletionPolicy"] == "Retain"
     [statement] = resources["BucketPolicy"]["Properties"]["PolicyDocument"]["Statement"]
     assert (statement["Effect"], statement["Action"]) == ("Deny", "s3:*")
