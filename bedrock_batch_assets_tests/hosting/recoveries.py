@@ -35,12 +35,19 @@ STEPS = {"Submitted": 0.2, "Validating": 0.2, "Scheduled": 0.2, "InProgress": UN
 
 @dataclass
 class Recovery:
-    """What a launcher did: seconds by event, and how often a record was paid for again."""
+    """What a launcher did.
+
+    Attributes:
+        seconds: By event, how long it took.
+        paid_twice: How often a record was paid for again.
+        states: The status of each chunk's newest run.
+        rows: Rows of the table by status, if there is one.
+    """
 
     launcher: str
     seconds: dict[str, float] = field(default_factory=dict)
     paid_twice: int = 0
-    runs: list[Run] = field(default_factory=list)
+    states: list[str] = field(default_factory=list)
     rows: dict[str, int] = field(default_factory=dict)
 
 
@@ -70,6 +77,8 @@ class Trial:
         self.input_run = self.batches.launch(BATCH, self._request())
         wait_for("jobs", lambda: [job["status"] for job in self.aws.jobs()] == ["InProgress"] * CHUNKS)
         self._wait_until_settled(range(CHUNKS))
+        if self.is_parking:
+            wait_for("the end of all tasks", lambda: not self.services.ecs.running, seconds=60)
 
     def kill(self, index: int) -> float:
         """Kill the process of a run without warning. Seconds until another process has taken up the job."""
@@ -140,19 +149,19 @@ class Trial:
         wait_for("runs", lambda: all(self._gave_signs(self.run_of(i), since) for i in self._waiting()), seconds=240)
         return time.monotonic() - started
 
-    def finish(self) -> Recovery:
-        """Let all jobs end, launch once more for what was cancelled, and see what it came to."""
+    def finish(self, *, again: bool) -> Recovery:
+        """Let all jobs end, launch once more if wanted, for what was cancelled, and see what it came to."""
         self._end_jobs()
         wait_for("the runs", lambda: not self._waiting(), seconds=180)
-        self.batches.launch(BATCH, self._request())
-        wait_for("the table", lambda: self.batches.status(BATCH).state is BatchState.done, seconds=240)
-        status = self.batches.status(BATCH)
+        if again:
+            self.batches.launch(BATCH, self._request())
+            wait_for("the table", lambda: self.batches.status(BATCH).state is BatchState.done, seconds=240)
         times = Counter(entry["digest"] for entry in billed(self.aws, BATCH))
         return Recovery(
             launcher=self.services.launcher,
             paid_twice=sum(count - 1 for count in times.values()),
-            runs=self.batches.webserver.runs(BATCH),
-            rows=dict(status.records),
+            states=[self.run_of(index).status for index in range(CHUNKS)],
+            rows=dict(self.batches.status(BATCH).records),
         )
 
     def run_of(self, index: int) -> Run:
@@ -214,7 +223,7 @@ def instance_for(launcher: str) -> dict[str, Any]:
     return {**INSTANCE, "run_launcher": {"config": {"park_after_seconds": PARK_AFTER_SECONDS}}}
 
 
-def recover(services: Services, postgres: Postgres, *, outage_seconds: float) -> Recovery:
+def recover(services: Services, postgres: Postgres, *, outage_seconds: float, again: bool = True) -> Recovery:
     """Kill, cancel, outage and redeploy, one after the other, on a platform that has just been started."""
     trial = Trial(services, postgres)
     seconds: dict[str, float] = {}
@@ -226,6 +235,6 @@ def recover(services: Services, postgres: Postgres, *, outage_seconds: float) ->
     seconds["redeploy"] = trial.redeploy()
     if trial.is_parking:
         seconds["kill"] = trial.kill_returning()
-    found = trial.finish()
+    found = trial.finish(again=again)
     found.seconds = seconds
     return found

@@ -179,7 +179,7 @@ def test_a_launch_while_a_backfill_ends_is_not_forgotten(
     early = tick(bench, None)
     assert early.run_requests == []
     [backfill] = bench.instance.get_backfills()
-    bench.instance.update_backfill(backfill.with_status(BulkActionStatus.COMPLETED_FAILED))
+    bench.instance.update_backfill(backfill._replace(status=BulkActionStatus.COMPLETED_FAILED))
     late = tick(bench, early.cursor)
     if is_over:
         assert chunks_asked_for(late) == {asset: {"jokes-00001"} for asset in CHUNK_ASSETS}
