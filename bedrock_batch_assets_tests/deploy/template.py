@@ -1,4 +1,4 @@
-"""The CloudFormation template of the platform's data, as the tests read and deploy it."""
+"""The CloudFormation templates, as the tests read and deploy them."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,8 @@ import yaml
 from bedrock_batch_assets_tests.local_aws_fixture import LocalAws
 
 STACK = "bedrock-batch"
-_TEMPLATE = Path(__file__).resolve().parents[2] / "deploy" / "data.yaml"
+_DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
+_TEMPLATE = _DEPLOY / "data.yaml"
 
 
 class _Loader(yaml.SafeLoader):
@@ -29,9 +30,9 @@ def _function(loader: _Loader, suffix: str, node: yaml.Node) -> Any:
 _Loader.add_multi_constructor("!", _function)
 
 
-def read_template() -> dict[str, Any]:
-    """The template; `!Ref Bucket` is `{"Ref": "Bucket"}`."""
-    found: dict[str, Any] = yaml.load(_TEMPLATE.read_text(), Loader=_Loader)
+def read_template(name: str = "data.yaml") -> dict[str, Any]:
+    """A template; `!Ref Bucket` is `{"Ref": "Bucket"}`."""
+    found: dict[str, Any] = yaml.load((_DEPLOY / name).read_text(), Loader=_Loader)
     return found
 
 
