@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: demo dev test chaos screenshots bench contract test-lowest test-newest check format lock clean
+.PHONY: demo dev test chaos screenshots bench contract test-lowest test-newest check sbom recoveries format lock clean
 
 demo: $(READY)
 	$(BIN)/python -m bedrock_batch_assets.local.demo $(if $(KEEP),--keep)
@@ -45,6 +45,17 @@ check: $(READY)
 	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/deptry .
 	$(BIN)/cfn-lint deploy/data.yaml deploy/hosting.yaml
+
+# What the image of deploy/Dockerfile is made of, as CycloneDX. The tool has an environment of its own, since it holds
+# packages back.
+sbom:
+	$(PYTHON) -m venv .scratch/sbom
+	.scratch/sbom/bin/python -m pip install --quiet --disable-pip-version-check cyclonedx-bom==7.5.0
+	.scratch/sbom/bin/cyclonedx-py requirements deploy/requirements.lock --output-reproducible --output-file .scratch/sbom.cdx.json
+
+# How long each launcher takes to go on after a kill, a cancel, an outage and a redeploy: docs/deployment.md has the table.
+recoveries: $(READY)
+	$(BIN)/python -m bedrock_batch_assets_tests.hosting
 
 format: $(READY)
 	$(BIN)/ruff check --fix
