@@ -36,7 +36,7 @@ def check_instance_settings(settings: Mapping[str, Any]) -> None:
     Raises:
         ConfigurationError: One is not. Says what to install.
     """
-    names = dict(_module_names(settings))
+    names = dict(module_names(settings))
     if "postgres" in (settings.get("storage") or {}):
         names["dagster_postgres"] = "storage"
     for module, setting in names.items():
@@ -45,9 +45,10 @@ def check_instance_settings(settings: Mapping[str, Any]) -> None:
             require_extra(_EXTRAS_OF_MODULES[package], package, f"The setting {setting!r} in dagster.yaml")
 
 
-def _module_names(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def module_names(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The modules that a dagster.yaml names, each with the setting that does."""
     for name, value in settings.items():
         if isinstance(value, Mapping):
             if isinstance(value.get("module"), str):
                 yield value["module"], name
-            yield from ((module, name) for module, _ in _module_names(value))
+            yield from ((module, name) for module, _ in module_names(value))

@@ -114,8 +114,8 @@ def test_the_price_table_of_the_docs_is_one() -> None:
 
 
 def test_the_postgres_settings_are_dagsters() -> None:
-    """The instance file of the deployment page makes a storage class of Dagster's."""
-    (text,) = blocks("docs/deployment.md", "yaml")
+    """The instance file for Postgres makes a storage class of Dagster's."""
+    text = (PROJECT / "deploy" / "dagster-postgres.yaml").read_text()
     settings = yaml.safe_load(text)["storage"]["postgres"]["postgres_db"]
     assert settings["scheme"] == "postgresql+psycopg2"
     postgres = pytest.importorskip("dagster_postgres.utils")

@@ -10,7 +10,10 @@ start. A module that cannot be imported is left to the runs, and the log of the 
 import gc
 import importlib
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
+from bedrock_batch_assets.extras import module_names
 from bedrock_batch_assets.internals.botocore_internals import load_service_models
 from bedrock_batch_assets.internals.dagster_internals import PRELOADED_MODULES, PRIVATE_PARTS
 
@@ -35,8 +38,24 @@ _MODULES = (
     "bedrock_batch_assets.parquet.part_formats",
     "bedrock_batch_assets.parquet.tables",
 )
+# Beside what dagster.yaml names itself: `storage: postgres:` is short for these.
+_POSTGRES_MODULES = ("dagster_postgres", "sqlalchemy.dialects.postgresql.psycopg2")
 # Each of these libraries starts a thread when it is loaded, and reads here whether it may.
 _WITHOUT_THREADS = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
+
+
+def _instance_modules() -> Iterator[str]:
+    """The modules that the instance's dagster.yaml needs; none if it cannot be read, as far as this module cares."""
+    import yaml
+
+    try:
+        home = Path(os.environ.get("DAGSTER_HOME") or Path.cwd())
+        settings = yaml.safe_load((home / "dagster.yaml").read_text()) or {}
+        yield from (module for module, _ in module_names(settings))
+        if "postgres" in (settings.get("storage") or {}):
+            yield from _POSTGRES_MODULES
+    except Exception:  # noqa: BLE001  # whatever it is, the instance says so where it is made
+        return
 
 
 def _load() -> None:
@@ -44,7 +63,7 @@ def _load() -> None:
     os.environ.update(_WITHOUT_THREADS)
     failed: list[str] = []
     try:
-        for module in _MODULES:
+        for module in (*_MODULES, *_instance_modules()):
             try:
                 importlib.import_module(module)
             except Exception as error:  # noqa: BLE001  # whatever it is, see above
