@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: demo dev test chaos screenshots bench contract test-lowest test-newest check sbom recoveries format lock clean
+.PHONY: demo dev test chaos screenshots bench contract test-lowest test-newest check sbom image-steps recoveries format lock clean
 
 demo: $(READY)
 	$(BIN)/python -m bedrock_batch_assets.local.demo $(if $(KEEP),--keep)
@@ -52,6 +52,10 @@ sbom:
 	$(PYTHON) -m venv .scratch/sbom
 	.scratch/sbom/bin/python -m pip install --quiet --disable-pip-version-check cyclonedx-bom==7.5.0
 	.scratch/sbom/bin/cyclonedx-py requirements deploy/requirements.lock --output-reproducible --output-file .scratch/sbom.cdx.json
+
+# The steps of deploy/Dockerfile, without a container engine.
+image-steps: $(READY)
+	$(BIN)/python -m bedrock_batch_assets_tests.hosting.image
 
 # How long each launcher takes to go on after a kill, a cancel, an outage and a redeploy: docs/deployment.md has the table.
 recoveries: $(READY)

@@ -47,6 +47,8 @@ RETRY_NUMBER_TAG = "dagster/retry_number"
 RUN_FAILURE_REASON_TAG = "dagster/failure_reason"
 # Value of RUN_FAILURE_REASON_TAG if a step raised an error.
 STEP_FAILURE = "STEP_FAILURE"
+# On a run: its longest run time in seconds (Dagster docs, "Run monitoring").
+MAX_RUNTIME_TAGS = frozenset({"dagster/max_runtime", "dagster/max_runtime_seconds"})
 # The job that Dagster makes of all assets.
 ASSET_JOB = "__ASSET_JOB"
 

@@ -92,13 +92,13 @@ PRIVATE_PARTS = PrivateParts(
             "under a launcher that parks them."
         ),
         "plan of a resumed run": (
-            "Read in dagster 1.13.27 (parking/executor.py and internals/parked_plans.py: InProcessExecutor, "
+            "Read in dagster 1.13.27 (internals/run_bases.py and parked_plans.py: InProcessExecutor, "
             "inprocess_execution_iterator, create_execution_plan, ExecuteRunWithPlanIterable, "
             "PlanExecutionContextManager, KnownExecutionState, and DagsterInstance.run_will_resume): the steps that a "
             "resumed run has left. Without them runs wait for their jobs with their process."
         ),
         "run launcher's base": (
-            "Read in dagster 1.13.27 (parking/launcher.py; dagster._core.launcher.base: RunLauncher with "
+            "Read in dagster 1.13.27 (internals/run_bases.py; dagster._core.launcher.base: RunLauncher with "
             "check_run_worker_health and resume_run, which run monitoring asks; dagster_aws.ecs.EcsRunLauncher): how a "
             "run is taken for healthy and given another worker. Without them the launcher that parks runs does not "
             "load; name EcsRunLauncher in dagster.yaml instead."

@@ -9,11 +9,10 @@ from typing import Any
 import dagster as dg
 from dagster import DagsterExecutionInterruptedError, InitExecutorContext
 
-# Derived from, so imported here: `runs_executor` imports this module only if they are there.
-from dagster._core.execution.retries import RetryMode
-from dagster._core.executor.in_process import InProcessExecutor
-
 from bedrock_batch_assets.internals import parked_plans
+
+# `runs_executor` imports this module only if these are there.
+from bedrock_batch_assets.internals.run_bases import InProcessExecutor, RetryMode
 from bedrock_batch_assets.parking.claims import RunClaims
 from bedrock_batch_assets.parking.marks import Mark, read_mark, write_mark
 from bedrock_batch_assets.parking.parked import parked_for

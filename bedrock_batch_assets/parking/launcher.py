@@ -9,10 +9,16 @@ import time
 from collections.abc import Mapping
 from typing import Any, Self
 
-from dagster import DagsterRun, Field
-from dagster._core.launcher.base import CheckRunHealthResult, ResumeRunContext, WorkerStatus
-from dagster_aws.ecs import EcsRunLauncher
+from dagster import DagsterInstance, DagsterRun, Field
 
+from bedrock_batch_assets.internals.dagster_internals import cancel_queued_run
+from bedrock_batch_assets.internals.ecs_launcher import EcsRunLauncher
+from bedrock_batch_assets.internals.run_bases import (
+    CheckRunHealthResult,
+    ResumeRunContext,
+    WorkerStatus,
+    instance_of_launcher,
+)
 from bedrock_batch_assets.jobs.service import BatchJobs
 from bedrock_batch_assets.parking.claims import RunClaims
 from bedrock_batch_assets.parking.marks import Mark, read_mark, write_mark
@@ -49,6 +55,11 @@ class ParkingEcsRunLauncher(EcsRunLauncher):
         self._jobs = BatchJobs()
         self._looked_at: dict[str, float] = {}
 
+    @property
+    def instance(self) -> DagsterInstance:
+        """The instance that it launches runs of."""
+        return instance_of_launcher(self)
+
     @classmethod
     def config_type(cls) -> dict[str, Any]:
         """The settings in dagster.yaml."""
@@ -67,7 +78,7 @@ class ParkingEcsRunLauncher(EcsRunLauncher):
 
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
         """Whether the run needs another worker."""
-        mark = read_mark(self._instance, run.run_id)
+        mark = read_mark(self.instance, run.run_id)
         if mark is not None and mark.state == "parked":
             if time.time() >= mark.not_before and self._has_ended(mark.job):
                 return CheckRunHealthResult(WorkerStatus.NOT_FOUND, f"job {mark.job} has ended")
@@ -86,37 +97,35 @@ class ParkingEcsRunLauncher(EcsRunLauncher):
     def resume_run(self, context: ResumeRunContext) -> None:
         """Give the run another worker. It never raises, since that would fail the run: monitoring looks again."""
         run = context.dagster_run
-        mark = read_mark(self._instance, run.run_id) or Mark(state="working")
+        mark = read_mark(self.instance, run.run_id) or Mark(state="working")
         try:
             # Another daemon may have done it since this one looked.
             is_needed = self.check_run_worker_health(run).status not in _HEALTHY
             number = self._number_to_start(run, mark) if is_needed else None
             if number is None:
                 return
-            write_mark(self._instance, run.run_id, Mark(state="resuming", job=mark.job, resumes=number))
+            write_mark(self.instance, run.run_id, Mark(state="resuming", job=mark.job, resumes=number))
             super().resume_run(context)
         except Exception as error:
             logger.exception("Run %s cannot be resumed now", run.run_id)
-            self._instance.report_engine_event(f"The run cannot be resumed now, trying again: {error}", run)
-            again = read_mark(self._instance, run.run_id) or mark
+            self.instance.report_engine_event(f"The run cannot be resumed now, trying again: {error}", run)
+            again = read_mark(self.instance, run.run_id) or mark
             write_mark(
-                self._instance,
+                self.instance,
                 run.run_id,
                 Mark(state="parked", job=mark.job, resumes=again.resumes, not_before=time.time() + _RETRY_SECONDS),
             )
 
     def terminate(self, run_id: str) -> bool:
         """Terminate a run. One that is parked is cancelled here, and job_status_sensor stops its job."""
-        mark = read_mark(self._instance, run_id)
-        run = self._instance.get_run_by_id(run_id)
+        mark = read_mark(self.instance, run_id)
+        run = self.instance.get_run_by_id(run_id)
         if mark is None or mark.has_process or run is None or run.is_finished:
             return bool(super().terminate(run_id))
-        self._instance.report_run_canceling(run)
         if mark.state == "resuming":
             # Its task may be on the way. A worker that finds its run cancelled does nothing.
             super().terminate(run_id)
-        self._instance.report_run_canceled(run, "Terminated while it waited without a task; its job is stopped.")
-        return True
+        return cancel_queued_run(self.instance, run, "Terminated while it waits without a task; its job is stopped.")
 
     def _number_to_start(self, run: DagsterRun, mark: Mark) -> int | None:
         """The number of the process to start; None if somebody else starts it."""
@@ -128,11 +137,11 @@ class ParkingEcsRunLauncher(EcsRunLauncher):
             # Whoever claimed it died before the task was asked for.
             number += 1
         # It may have been started between the look at the run and the claim.
-        now = read_mark(self._instance, run.run_id) or Mark(state="working")
+        now = read_mark(self.instance, run.run_id) or Mark(state="working")
         return number if now.resumes == mark.resumes else None
 
     def _has_ended(self, job: str) -> bool:
-        if not job or has_finished_notice(self._instance, job):
+        if not job or has_finished_notice(self.instance, job):
             return True
         now = time.monotonic()
         if now - self._looked_at.get(job, -_LOOK_SECONDS) < _LOOK_SECONDS:
@@ -145,5 +154,5 @@ class ParkingEcsRunLauncher(EcsRunLauncher):
             return False
 
     def _beats(self, run_id: str) -> bool:
-        beat = last_beat(self._instance, run_id)
+        beat = last_beat(self.instance, run_id)
         return beat is not None and time.time() - beat.at < _BEATS * BEAT_SECONDS

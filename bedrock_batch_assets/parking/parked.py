@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from bedrock_batch_assets.internals import parked_plans
-from bedrock_batch_assets.internals.dagster_internals import launcher_settings
+from bedrock_batch_assets.internals.dagster_internals import MAX_RUNTIME_TAGS, launcher_settings
 from bedrock_batch_assets.runs.job_notices import clear_finished_notice
 
 if TYPE_CHECKING:
@@ -15,9 +15,6 @@ PARK_AFTER_SETTING = "park_after_seconds"
 DEFAULT_PARK_AFTER_SECONDS = 300
 # Dagster's own retries of a step have nothing to do with it: the executor ends the process before one comes.
 _NO_LIMIT = 10**9
-
-# Run tags with a longest run time, in seconds (Dagster docs, "Run monitoring").
-_MAX_RUNTIME_TAGS = {"dagster/max_runtime", "dagster/max_runtime_seconds"}
 
 # The jobs that runs of this process have parked for, by run id. A process has one run.
 _parked_for: dict[str, str] = {}
@@ -48,7 +45,7 @@ def park_after_seconds(instance: "DagsterInstance", run: "DagsterRun") -> float 
     settings = launcher_settings(instance)
     if settings is None or PARK_AFTER_SETTING not in settings[1]:
         return None
-    is_limited = not _MAX_RUNTIME_TAGS.isdisjoint(run.tags) or instance.run_monitoring_max_runtime_seconds > 0
+    is_limited = not MAX_RUNTIME_TAGS.isdisjoint(run.tags) or instance.run_monitoring_max_runtime_seconds > 0
     if is_limited:
         return None
     if not parked_plans.are_available() or not parked_plans.will_resume(instance, run.run_id):

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import parse_qsl
 
 import boto3
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
@@ -148,6 +149,10 @@ class EcsTasks:
         environ["wsgi.input"] = io.BytesIO(body)
         target = environ.get("HTTP_X_AMZ_TARGET", "")
         if not target.startswith(_TARGET):
+            # EC2 has its operation in a form.
+            action = dict(parse_qsl(body.decode(errors="replace"))).get("Action")
+            if action is not None:
+                self.calls[f"ec2:{action}"] += 1
             return self._moto(environ, start_response)  # type: ignore[no-any-return]
         operation = target.removeprefix(_TARGET)
         self.calls[operation] += 1

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from bedrock_batch_assets_tests.deploy.template import read_template
 from bedrock_batch_assets_tests.hosting.recoveries import CHUNKS, STEPS, Recovery, instance_for, recover
 from bedrock_batch_assets_tests.hosting.services import Services
 from bedrock_batch_assets_tests.postgres import Postgres
@@ -55,3 +56,17 @@ def test_runs_wait_without_a_task(played: Played) -> None:
     The input's run is one more, and so is that after the kill; the first call makes the task that Dagster is in.
     """
     assert played.calls["RunTask"] - 1 <= 1 + CHUNKS + (CHUNKS - 1) + 1
+
+
+def test_the_tasks_role_allows_what_the_launcher_calls(played: Played) -> None:
+    """Each operation of ECS and EC2 is in LauncherPolicy of hosting.yaml, and none of these is there for nothing."""
+    made_by_the_test = {"CreateCluster", "RegisterTaskDefinition", "ec2:DescribeSubnets", "ec2:DescribeSecurityGroups"}
+    called = {name if ":" in name else f"ecs:{name}" for name in played.calls.keys() - made_by_the_test}
+    policy = read_template("hosting.yaml")["Resources"]["LauncherPolicy"]["Properties"]["PolicyDocument"]
+    allowed: set[str] = set()
+    for statement in policy["Statement"]:
+        actions = statement["Action"]
+        allowed |= {actions} if isinstance(actions, str) else set(actions)
+    assert called <= allowed
+    # Tags are part of RunTask, and the role is passed with it. Logs are read if a task that failed has a log group.
+    assert allowed - called == {"ecs:TagResource", "iam:PassRole", "logs:GetLogEvents"}
