@@ -26,8 +26,10 @@ from bedrock_batch_assets.parking.parked import DEFAULT_PARK_AFTER_SECONDS, PARK
 from bedrock_batch_assets.runs.heartbeat import BEAT_SECONDS, last_beat
 from bedrock_batch_assets.runs.job_notices import has_finished_notice
 
-# A task that was asked for has begun by then: Fargate takes a minute or two to pull an image.
-RESUME_SECONDS = 600.0
+# Whoever asks for a task has its answer by then, and ECS knows the task.
+RESUME_SECONDS = 180.0
+# EcsRunLauncher's tag on a run.
+_TASK_TAG = "ecs/task_arn"
 # Without a notice of the sensor the service is asked about a parked run's job that often.
 _LOOK_SECONDS = 120.0
 # The pause after a task that could not be started.
@@ -83,9 +85,12 @@ class ParkingEcsRunLauncher(EcsRunLauncher):
             if time.time() >= mark.not_before and self._has_ended(mark.job):
                 return CheckRunHealthResult(WorkerStatus.NOT_FOUND, f"job {mark.job} has ended")
             return CheckRunHealthResult(WorkerStatus.RUNNING, "parked")
-        if mark is not None and mark.state == "resuming" and time.time() - mark.at < RESUME_SECONDS:
-            return CheckRunHealthResult(WorkerStatus.RUNNING, "a worker is coming")
         found: CheckRunHealthResult = super().check_run_worker_health(run)
+        if mark is not None and mark.state == "resuming" and time.time() - mark.at < RESUME_SECONDS:
+            # What ECS says counts if it is about the task that was asked for, and not about the one before.
+            is_known = run.tags.get(_TASK_TAG) != mark.replaces and found.status is not WorkerStatus.UNKNOWN
+            if not is_known:
+                return CheckRunHealthResult(WorkerStatus.RUNNING, "a worker is coming")
         if found.status is not WorkerStatus.RUNNING and self._beats(run.run_id):
             # A task that is not the one in the run's tags works on it.
             return CheckRunHealthResult(WorkerStatus.RUNNING, "the run gives signs of life")
@@ -104,7 +109,9 @@ class ParkingEcsRunLauncher(EcsRunLauncher):
             number = self._number_to_start(run, mark) if is_needed else None
             if number is None:
                 return
-            write_mark(self.instance, run.run_id, Mark(state="resuming", job=mark.job, resumes=number))
+            task = run.tags.get(_TASK_TAG, "")
+            asked_for = Mark(state="resuming", job=mark.job, resumes=number, replaces=task)
+            write_mark(self.instance, run.run_id, asked_for)
             super().resume_run(context)
         except Exception as error:
             logger.exception("Run %s cannot be resumed now", run.run_id)

@@ -26,8 +26,8 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
     - `parked`: it has none, until `job` has ended.
     - `resuming`: a process was asked for, and has not begun yet.
 
-    `resumes` counts the processes that were asked for after the first; `at` and `not_before` are in seconds since the
-    epoch.
+    `replaces` is the ECS task whose place the process that was asked for takes. `resumes` counts the processes that
+    were asked for after the first; `at` and `not_before` are in seconds since the epoch.
     """
 
     state: Literal["working", "parked", "resuming"]
@@ -35,6 +35,7 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
     resumes: int = 0
     at: float = 0.0
     not_before: float = 0.0
+    replaces: str = ""
 
     @property
     def has_process(self) -> bool:

@@ -25,8 +25,8 @@ from bedrock_batch_assets_tests.postgres import Postgres
 
 CHUNKS = 3
 ROWS_PER_JOB = 100
-_LONGEST_SECONDS = 500.0
-_KILLING_SECONDS = 120.0
+_LONGEST_SECONDS = 480.0
+_KILLING_SECONDS = 100.0
 _SECONDS_BETWEEN = (1.0, 6.0)
 # Of a job: long enough for its run to park, now and then.
 _STEPS = {"Submitted": 0.5, "Validating": 0.5, "Scheduled": 0.5, "InProgress": 12.0}

@@ -134,19 +134,35 @@ def test_without_capacity_the_run_stays_parked(parking: Parking) -> None:
     assert len(parking.ecs.tasks) == 1
 
 
-def test_a_task_that_never_begins_is_replaced(parking: Parking, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A resumed run whose task died before its first sign of life gets another one."""
+def test_a_task_that_dies_before_it_begins_is_replaced(parking: Parking) -> None:
+    """A resumed run whose task died before its first sign of life gets another one at the next look."""
+    run_id = parked_run(parking)
+    post_finished_notices(parking.instance, [JOB])
+    parking.resume(run_id)
+    assert parking.health(run_id) is WorkerStatus.RUNNING
+    for count in (2, 3):
+        [task] = parking.ecs.running
+        parking.ecs.kill(task.arn)
+        task.process.wait()
+        assert parking.health(run_id) is WorkerStatus.FAILED
+        parking.resume(run_id)
+        assert len(parking.ecs.tasks) == count
+        assert parking.health(run_id) is WorkerStatus.RUNNING
+
+
+def test_while_a_task_is_asked_for_nobody_else_asks(parking: Parking, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ECS says of the task before does not count; if the answer never comes, another one is asked for."""
     run_id = parked_run(parking)
     post_finished_notices(parking.instance, [JOB])
     parking.resume(run_id)
     [task] = parking.ecs.running
     parking.ecs.kill(task.arn)
     task.process.wait()
+    # Its daemon died between the mark and the answer of RunTask.
+    write_mark(parking.instance, run_id, Mark(state="resuming", job=JOB, resumes=2, replaces=task.arn))
     assert parking.health(run_id) is WorkerStatus.RUNNING
     monkeypatch.setattr("bedrock_batch_assets.parking.launcher.RESUME_SECONDS", 0.0)
     assert parking.health(run_id) is WorkerStatus.FAILED
-    parking.resume(run_id)
-    assert len(parking.ecs.running) == 1
 
 
 def test_a_worker_that_gives_signs_of_life_is_not_replaced(parking: Parking) -> None:
