@@ -15,6 +15,8 @@ pytest_plugins = [
 # Folders whose tests take minutes, the longest first: one with a platform that all its tests share, and one that starts
 # many.
 _LONGEST = ("end_to_end", "chaos", "browser")
+# Each module of this one has a platform of its own.
+_LONG = (*_LONGEST, "hosting")
 
 
 class _GroupScheduling(LoadFileScheduling):  # type: ignore[misc]
@@ -36,4 +38,4 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _GroupSchedu
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest come first, so that the workers end at the same time."""
-    items.sort(key=lambda item: [item.path.parent.name != folder for folder in _LONGEST])
+    items.sort(key=lambda item: [item.path.parent.name != folder for folder in _LONG])
