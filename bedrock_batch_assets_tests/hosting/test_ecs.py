@@ -68,6 +68,6 @@ def test_the_tasks_role_allows_what_the_launcher_calls(played: Played) -> None:
         actions = statement["Action"]
         allowed |= {actions} if isinstance(actions, str) else set(actions)
     assert called <= allowed
-    # Tags are part of RunTask, and the role is passed with it. A parked run has no task to stop: test_launcher stops one.
-    # Logs are read if a task that failed has a log group.
+    # Tags are part of RunTask, and the role is passed with it. A parked run has no task to stop; a test of the launcher
+    # stops one. Logs are read if a task that failed has a log group.
     assert allowed - called == {"ecs:StopTask", "ecs:TagResource", "iam:PassRole", "logs:GetLogEvents"}
