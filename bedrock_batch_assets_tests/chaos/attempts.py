@@ -71,6 +71,10 @@ class Trigger:
 class _Instance:
     """What the assets use of an instance. It is gone with its process: nothing is to depend on it."""
 
+    def get_ref(self) -> Any:
+        """No run launcher is named, so no run is parked."""
+        return SimpleNamespace(run_launcher_data=None)
+
     def __init__(self) -> None:
         self.run_storage = self.event_log_storage = self
         self._values: dict[str, str] = {}
