@@ -2,7 +2,6 @@
 
 import threading
 from collections import Counter
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
@@ -10,8 +9,7 @@ import msgspec
 Mode = Literal["batch", "on-demand"]
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """One billed record. `digest` is the SHA-256 of its `modelInput` as JSON with sorted keys, in hex.
 
     `tier` is the service tier of an on-demand record.

@@ -123,8 +123,10 @@ def _check(call: Call, body: Body) -> None:
 
 def _chosen_tool(body: Body) -> dict[str, Any] | None:
     """The tool that the model has to call; None if it may answer in words."""
+    if not body.tools:
+        return None
     choice = body.tool_choice or {}
-    tools = [tool for tool in body.tools or [] if "name" in tool]
+    tools = [tool for tool in body.tools if "name" in tool]
     if choice.get("type") == "any":
         return tools[0] if tools else None
     named = [tool for tool in tools if choice.get("type") == "tool" and tool["name"] == choice.get("name")]

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -24,8 +23,7 @@ class BodyError(Exception):
         self.code = code
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """One request to a model.
 
     `seed` is drawn from the body, so the same body is answered alike. `truncate` asks for an answer cut short as at
@@ -52,8 +50,7 @@ class Call:
         return self.tools or not self.batch
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """The model's output body and the tokens it is billed for."""
 
     output: dict[str, Any]

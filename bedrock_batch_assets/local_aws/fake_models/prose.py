@@ -1,8 +1,9 @@
 """The fake models' text: short, plausible, the same for the same prompt, and about the prompt."""
 
 import re
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 # English text has about four characters to a token (Anthropic's and Amazon's own rule of thumb).
 CHARACTERS_PER_TOKEN = 4
@@ -11,15 +12,15 @@ _LOOKED_AT = 1500
 _TOPICS_FROM = 300
 
 _POSITIVE = re.compile(
-    r"\b(love[ds]?|great|excellent|amazing|wonderful|best|good|happy|perfect|enjoy\w*|fantastic|recommend\w*|"
-    r"brilliant|delight\w*|superb|pleas\w+|fun|beautiful\w*)\b",
-    re.IGNORECASE,
+    r"love[ds]?|great|excellent|amazing|wonderful|best|good|happy|perfect|enjoy\w*|fantastic|recommend\w*|"
+    r"brilliant|delight\w*|superb|pleas\w+|fun|beautiful\w*"
 )
 _NEGATIVE = re.compile(
-    r"\b(hate[ds]?|terrible|awful|worst|bad|poor|disappoint\w*|boring|horrible|waste\w*|broken|sad|angry|annoy\w*|"
-    r"never again|refund\w*|slow|ugly|fail\w*|dull)\b",
-    re.IGNORECASE,
+    r"hate[ds]?|terrible|awful|worst|bad|poor|disappoint\w*|boring|horrible|waste\w*|broken|sad|angry|annoy\w*|"
+    r"refund\w*|slow|ugly|fail\w*|dull"
 )
+_WORDS = re.compile(r"\w+")
+_SPACES = {code: " " for code in range(128) if not _WORDS.match(chr(code))}
 _WORD = re.compile(r"[^\W\d_][\w'-]{3,}")
 _JOKE_ABOUT = re.compile(r"joke about (.{1,60}?)(?: in (?:less|fewer|under|at most)|[.?!\n]|$)", re.IGNORECASE)
 _COMMON = frozenset(
@@ -62,8 +63,7 @@ _ENDINGS = (
 End = Literal["end", "length", "stop_sequence"]
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(msgspec.Struct, frozen=True, gc=False):
     """A generated text, why it ended, and its token counts."""
 
     text: str
@@ -99,7 +99,7 @@ def compose(prompt: str, seed: int) -> str:
     seen = prompt if len(prompt) <= 2 * _LOOKED_AT else f"{prompt[:_LOOKED_AT]} {prompt[-_LOOKED_AT:]}"
     lowered = seen.lower()
     if "sentiment" in lowered or ("positive" in lowered and "negative" in lowered):
-        return _sentiment(seen)
+        return _sentiment(lowered)
     first, second, third = _topics(seen[-_TOPICS_FROM:])
     if "joke" in lowered:
         about = _JOKE_ABOUT.search(seen)
@@ -111,12 +111,28 @@ def compose(prompt: str, seed: int) -> str:
     return " ".join(sentence[0].upper() + sentence[1:] for sentence in sentences)
 
 
-def _sentiment(text: str) -> str:
+def _sentiment(lowered: str) -> str:
+    # Splitting takes a fifth of the time of the expression, but only knows where ASCII words end.
+    words = lowered.translate(_SPACES).split() if lowered.isascii() else _WORDS.findall(lowered)
     # An instruction that says "positive or negative" counts for neither: these words are in no list.
-    good, bad = len(_POSITIVE.findall(text)), len(_NEGATIVE.findall(text))
-    if good == bad:
-        return "neutral"
-    return "positive" if good > bad else "negative"
+    mood = sum(map(_MOODS.__getitem__, words)) - lowered.count("never again")
+    if len(_MOODS) > _MOST_MOODS:
+        _MOODS.clear()
+    return "positive" if mood > 0 else "negative" if mood < 0 else "neutral"
+
+
+class _Moods(dict[str, int]):
+    """1 for a word of praise, -1 for one of blame, else 0. Texts ask for the same few thousand words over and over."""
+
+    def __missing__(self, word: str) -> int:
+        mood = (_POSITIVE.fullmatch(word) is not None) - (_NEGATIVE.fullmatch(word) is not None)
+        # Two threads may both do this: they come to the same.
+        self[word] = mood
+        return mood
+
+
+_MOODS = _Moods()
+_MOST_MOODS = 100_000
 
 
 def _topics(text: str) -> tuple[str, str, str]:
