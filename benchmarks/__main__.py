@@ -12,7 +12,17 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks import imports, job_queue, many_chunks, plots, row_speed, status_sweep, waiting_run, whole_input
+from benchmarks import (
+    imports,
+    job_queue,
+    many_chunks,
+    plots,
+    row_speed,
+    status_sweep,
+    waiting_run,
+    whole_input,
+    whole_way,
+)
 
 FOLDER = Path(__file__).parent / "report"
 LIBRARIES = ("dagster", "boto3", "pyarrow", "numpy", "msgspec", "pysimdjson", "pandas")
@@ -44,6 +54,7 @@ PARTS: dict[str, tuple[str, Callable[[Path], list[str]]]] = {
     "row_memory": ("Peak memory by rows of a job", _row_memory),
     "batch_memory": ("Peak memory by rows of a batch", lambda _: whole_input.measure_memory().lines()),
     "whole_input": ("A million rows, on the local S3", lambda _: whole_input.measure().lines()),
+    "whole_way": ("From the request to the table", lambda _: whole_way.measure().lines()),
     "imports": ("Loading the code location", lambda _: imports.measure().lines()),
     "waiting_run": ("A run that waits for its job", lambda _: waiting_run.measure().lines()),
     "status_sweep": ("2,000 jobs under one sensor", lambda _: status_sweep.measure().lines()),

@@ -17,8 +17,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from benchmarks.stages import ENGINES
+
 # In the order of a turn: a copy writes as many bytes as ours before it.
-SIDES = ("ours", "copy", "baseline", "ours_on_disk", "copy_on_disk")
+SIDES = ("ours", "copy", "baseline", *ENGINES, "ours_on_disk", "copy_on_disk")
 STAGES = ("render", "prepare", "join_text", "join_embeddings")
 # Rows per stage: about a second or more of the plain way, so that starting up is not what is measured.
 ROWS = {"render": 100_000, "prepare": 100_000, "join_text": 100_000, "join_embeddings": 5_000}
@@ -26,6 +28,8 @@ TARGETS = {"render": 12.0, "prepare": 8.0, "join_text": 5.0, "join_embeddings": 
 JOB_SIZES = (1_000, 10_000, 100_000)
 # The plain way needs gigabytes and minutes for more than that.
 BASELINE_JOB_SIZES = (1_000, 10_000)
+# Beside the faster of the two engines; they render nothing on its own.
+ENGINE_TARGETS = {"prepare": 1.5, "join_text": 1.7, "join_embeddings": 1.5}
 MEMORY_TARGET = 400 << 20
 _RUN_SECONDS = 300
 # Its place in a line of /proc/stat.
@@ -52,6 +56,8 @@ class StageSpeed:
         copy: Seconds for reading and writing as many bytes as ours did.
         ours_on_disk: Seconds with nothing in the page cache at the beginning and all on the disk at the end.
         copy_on_disk: As the above.
+        polars: Seconds of each run with Polars; none if it has no such stage.
+        duckdb: The same with DuckDB.
         stolen: The share of the processors' time that the machine's host took for others meanwhile, 0 to 1. It slows
             what needs all processors more than what needs one.
     """
@@ -63,6 +69,8 @@ class StageSpeed:
     copy: tuple[float, ...]
     ours_on_disk: tuple[float, ...]
     copy_on_disk: tuple[float, ...]
+    polars: tuple[float, ...]
+    duckdb: tuple[float, ...]
     stolen: float
 
     @property
@@ -79,6 +87,12 @@ class StageSpeed:
     def disk_ratios(self) -> tuple[float, ...]:
         """The same from disk to disk."""
         return tuple(own / copied for own, copied in zip(self.ours_on_disk, self.copy_on_disk, strict=True))
+
+    @property
+    def engine_ratios(self) -> tuple[float, ...]:
+        """How many times faster ours is than the faster of the two engines (by median), run by run."""
+        faster = min(self.polars, self.duckdb, key=statistics.median)
+        return tuple(other / own for own, other in zip(self.ours, faster, strict=True))
 
     def rate(self, seconds: Sequence[float]) -> float:
         """Rows per second by the median."""
@@ -105,6 +119,19 @@ class SpeedFigures:
                 f"| {statistics.median(stage.disk_ratios):.1f} ({spread(stage.disk_ratios)}) "
                 f"| {statistics.median(stage.copy_ratios):.1f} ({spread(stage.copy_ratios)}) |"
             )
+        lines += [
+            "",
+            "| stage | ours, s | polars, s | duckdb, s | ratio to the faster (min to max) | target |",
+            "| --- | ---: | ---: | ---: | ---: | ---: |",
+        ]
+        for stage in self.stages:
+            if stage.polars:
+                own, polars, duckdb = map(statistics.median, (stage.ours, stage.polars, stage.duckdb))
+                lines.append(
+                    f"| {stage.stage} | {own:.3f} | {polars:.3f} | {duckdb:.3f} "
+                    f"| **{statistics.median(stage.engine_ratios):.1f}×** ({spread(stage.engine_ratios)}) "
+                    f"| ≥ {ENGINE_TARGETS[stage.stage]:g}× |"
+                )
         stolen = ", ".join(f"{stage.stage} {stage.stolen:.0%}" for stage in self.stages)
         return [*lines, "", f"Processor time that the host took away meanwhile (steal): {stolen}."]
 
@@ -123,7 +150,7 @@ class MemoryFigures:
             "| --- | --- |" + " ---: |" * len(sizes),
         ]
         for stage in STAGES:
-            for side in ("ours", "baseline"):
+            for side in ("ours", "baseline", *_engines(stage)):
                 cells = [self.peaks.get((stage, side, size)) for size in sizes]
                 texts = ["–" if cell is None else f"{cell / (1 << 20):,.0f} MB" for cell in cells]
                 lines.append(f"| {stage} | {side} | " + " | ".join(texts) + " |")
@@ -141,8 +168,11 @@ def measure_speed(times: int = 5, rows: Mapping[str, int] = ROWS) -> SpeedFigure
     for stage in STAGES:
         folder = _sample(stage, rows[stage])
         with ExitStack() as stack:
-            processes = {side: stack.enter_context(_process(stage, side, folder)) for side in SIDES}
             seconds: dict[str, list[float]] = {side: [] for side in SIDES}
+            skipped = set(ENGINES) - set(_engines(stage))
+            processes = {
+                side: stack.enter_context(_process(stage, side, folder)) for side in SIDES if side not in skipped
+            }
             before = _processor_ticks()
             for turn in range(times + 1):
                 for side, process in processes.items():
@@ -161,10 +191,16 @@ def measure_memory(sizes: Sequence[int] = JOB_SIZES) -> MemoryFigures:
     for stage in STAGES:
         for size in sizes:
             folder = _sample(stage, size)
-            peaks[stage, "ours", size] = _run(stage, "ours", folder).peak_bytes
+            for side in ("ours", *_engines(stage)):
+                peaks[stage, side, size] = _run(stage, side, folder).peak_bytes
             if size in BASELINE_JOB_SIZES:
                 peaks[stage, "baseline", size] = _run(stage, "baseline", folder).peak_bytes
     return MemoryFigures(peaks)
+
+
+def _engines(stage: str) -> Sequence[str]:
+    """The engines that have this stage."""
+    return ENGINES if stage in ENGINE_TARGETS else ()
 
 
 def _processor_ticks() -> list[int]:

@@ -4,12 +4,14 @@
     python -m benchmarks.stages STAGE SIDE FOLDER
 
 The second runs the stage once for every line that it reads, and prints seconds and the peak memory so far as JSON.
-Sides are `ours`, `baseline` and `copy`, which reads and writes as many bytes; all three through the page cache.
+Sides are `ours`, `baseline`, `polars`, `duckdb`, and `copy`, which reads and writes as many bytes; all of them through
+the page cache.
 `ours_on_disk` and `copy_on_disk` begin with nothing in the cache and end when everything is on the disk.
 """
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import json
 import os
@@ -30,6 +32,10 @@ from benchmarks.samples import (
 
 if TYPE_CHECKING:
     from bedrock_batch_assets.processors.base import BaseProcessor
+
+
+# What else users would take, see `engines`.
+ENGINES = ("polars", "duckdb")
 
 
 def make_sample(stage: str, folder: Path, rows: int) -> None:
@@ -92,33 +98,37 @@ def prepare(folder: Path, side: str) -> float:
         with (folder / "result").open("wb") as file:
             write_records(renderer, read_rows(table, columns=renderer.columns), 0, file)
     else:
-        from benchmarks import baseline
-
+        way = _way("prepare", side)
         start = time.perf_counter()
-        baseline.prepare(table, folder / "result")
+        way(table, folder / "result")
     return time.perf_counter() - start
 
 
 def join_text(folder: Path, side: str) -> float:
     """A text job's output file and its rows to Parquet."""
-    if side == "ours":
-        return _join(folder, text_processor())
-    from benchmarks import baseline
-
-    start = time.perf_counter()
-    baseline.join_text(folder / "table.parquet", folder / "outputs.jsonl.out", folder / "result")
-    return time.perf_counter() - start
+    return _join(folder, text_processor()) if side == "ours" else _join_otherwise(folder, "join_text", side)
 
 
 def join_embeddings(folder: Path, side: str) -> float:
     """An embedding job's output file and its rows to Parquet."""
-    if side == "ours":
-        return _join(folder, embedding_processor())
-    from benchmarks import baseline
+    return _join(folder, embedding_processor()) if side == "ours" else _join_otherwise(folder, "join_embeddings", side)
 
+
+def _join_otherwise(folder: Path, stage: str, side: str) -> float:
+    way = _way(stage, side)
     start = time.perf_counter()
-    baseline.join_embeddings(folder / "table.parquet", folder / "outputs.jsonl.out", folder / "result")
+    way(folder / "table.parquet", folder / "outputs.jsonl.out", folder / "result")
     return time.perf_counter() - start
+
+
+def _way(stage: str, side: str) -> Callable[..., None]:
+    """How others do a stage. What they import is there before the clock starts."""
+    from benchmarks import baseline, engines
+
+    if side in ENGINES:
+        importlib.import_module(side)
+    found: Callable[..., None] = getattr(*((engines, f"{side}_{stage}") if side in ENGINES else (baseline, stage)))
+    return found
 
 
 def _join(folder: Path, processor: BaseProcessor) -> float:

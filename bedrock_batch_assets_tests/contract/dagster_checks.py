@@ -1,13 +1,14 @@
 """What is used of Dagster that is private or not documented."""
 
 import importlib
+import logging
 import shutil
 import tempfile
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import CodeType
-from typing import Any
+from typing import Any, cast
 
 import dagster as dg
 import pytest
@@ -382,6 +383,38 @@ def _graphql_documents() -> None:
     assert texts
     found = {name: [str(error) for error in validate(schema, parse(text))] for name, text in texts.items()}
     assert {name: errors for name, errors in found.items() if errors} == {}
+
+
+@checks("dagster", "backfill interval")
+def _backfill_interval() -> None:
+    from dagster._daemon import backfill, controller
+
+    class SleptError(Exception):
+        pass
+
+    class Shutdown:
+        def wait(self, seconds: float) -> None:
+            slept.append(seconds)
+            if len(slept) == 2:
+                raise SleptError
+
+    slept: list[float] = []
+    looks = iter([0.0, 2.0])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(controller, "DEFAULT_DAEMON_INTERVAL_SECONDS", controller.DEFAULT_DAEMON_INTERVAL_SECONDS)
+        # A clock that a look moves on: the first takes no time, the second two seconds.
+        now = [0.0]
+
+        def look(*_: Any, **__: Any) -> Any:
+            now[0] += next(looks)
+            return iter(())
+
+        patch.setattr(backfill, "execute_backfill_iteration", look)
+        patch.setattr(backfill, "get_current_timestamp", lambda: now[0])
+        dagster_internals.look_at_backfills_sooner()
+        with pytest.raises(SleptError):
+            list(backfill.execute_backfill_iteration_loop(cast(Any, None), logging.getLogger(), cast(Any, Shutdown())))
+    assert slept == [2.0, 18.0]
 
 
 @checks("dagster", "backfill retry variable")
