@@ -72,6 +72,11 @@ PRELOADED_MODULES = (
 
 # From the beginning of one look at the backfills to the next: a look without a backfill takes a hundredth of it.
 LEAST_BACKFILL_SECONDS = 2
+# Dagster gives a backfill up after five looks in a row that failed, which are 150 seconds. Looks that come sooner are
+# to fail for as long, or a database that is away for some seconds would end all runs of the backfill.
+BACKFILL_TRIES_VARIABLE = "DAGSTER_MAX_BACKFILL_RETRIES"
+_FORMER_TRIES_VARIABLE = "DAGSTER_MAX_ASSET_BACKFILL_RETRIES"
+BACKFILL_TRIES = 150 // LEAST_BACKFILL_SECONDS
 BACKFILL_RETRY_VARIABLE = "DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR"
 # SQLite takes 999 values in a query in old versions (sqlite.org/limits.html, SQLITE_MAX_VARIABLE_NUMBER).
 _PARTITIONS_PER_QUERY = 500
@@ -369,6 +374,8 @@ def look_at_backfills_sooner() -> None:
         PRIVATE_PARTS.say_once("backfill interval")
         return
     daemon.DEFAULT_DAEMON_INTERVAL_SECONDS = BackfillPause(seconds)  # type: ignore[attr-defined]
+    if _FORMER_TRIES_VARIABLE not in os.environ:
+        os.environ.setdefault(BACKFILL_TRIES_VARIABLE, str(BACKFILL_TRIES))
 
 
 def set_worker_context(make_context: "Callable[[], BaseContext]") -> bool:

@@ -126,7 +126,8 @@ PRIVATE_PARTS = PrivateParts(
         "backfill interval": (
             "Read in dagster 1.13.27 (dagster._daemon.backfill.execute_backfill_iteration_loop reads "
             "dagster._daemon.controller.DEFAULT_DAEMON_INTERVAL_SECONDS when it begins, and sleeps for it less what "
-            "the look took): new backfills are looked at within 2 seconds. Without it they wait for up to 30."
+            "the look took; DAGSTER_MAX_BACKFILL_RETRIES is how many looks may fail): new backfills are looked at "
+            "within 2 seconds. Without it they wait for up to 30."
         ),
     },
 )

@@ -3,7 +3,6 @@
 import base64
 import hashlib
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -54,7 +53,7 @@ class RuntimeApi:
         if stream:
             return _streamed(streamed_answers.converse_events(answer.output))
         if tier != "default":
-            answer = replace(answer, output={**answer.output, "serviceTier": {"type": tier}})
+            answer = msgspec.structs.replace(answer, output={**answer.output, "serviceTier": {"type": tier}})
         return _whole(answer)
 
     def count_tokens(self, request: Request, model_id: str) -> Answer:

@@ -411,7 +411,11 @@ def _backfill_interval() -> None:
 
         patch.setattr(backfill, "execute_backfill_iteration", look)
         patch.setattr(backfill, "get_current_timestamp", lambda: now[0])
+        patch.delenv(dagster_internals.BACKFILL_TRIES_VARIABLE, raising=False)
+        assert backfill._get_max_backfill_retries() == 5
         dagster_internals.look_at_backfills_sooner()
+        # A look that fails is followed by the next for as long as in Dagster: 5 times 30 seconds.
+        assert backfill._get_max_backfill_retries() * dagster_internals.LEAST_BACKFILL_SECONDS == 150
         with pytest.raises(SleptError):
             list(backfill.execute_backfill_iteration_loop(cast(Any, None), logging.getLogger(), cast(Any, Shutdown())))
     assert slept == [2.0, 18.0]
