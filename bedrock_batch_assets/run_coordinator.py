@@ -11,11 +11,7 @@ from typing import Any, cast
 
 from dagster import DagsterRun, DagsterRunStatus, QueuedRunCoordinator, SubmitRunContext
 
-from bedrock_batch_assets.internals.dagster_internals import (
-    instance_of,
-    let_backfills_wait_for_code_servers,
-    look_at_backfills_sooner,
-)
+from bedrock_batch_assets.internals.dagster_internals import instance_of, let_backfills_wait_for_code_servers
 from bedrock_batch_assets.runs.database import outlast
 from bedrock_batch_assets.runs.identity import identity_tags
 from bedrock_batch_assets.runs.launches import FAILED_LAUNCHES_TAG, failed_launches, wait_seconds
@@ -40,8 +36,6 @@ class BatchRunCoordinator(QueuedRunCoordinator):
         super().__init__(*arguments, **options)
         # Otherwise backfills fail while the code server restarts, and cancel their runs, which wait for paid jobs.
         let_backfills_wait_for_code_servers()
-        # Half a minute is the longest of all waits between a batch's input and its first job.
-        look_at_backfills_sooner()
 
     def submit_run(self, context: SubmitRunContext) -> DagsterRun:
         """Tag the run, then queue it: at once, or after a wait if its work could not be launched before.

@@ -70,13 +70,6 @@ PRELOADED_MODULES = (
     "dagster._core.storage.sqlite_storage",
 )
 
-# From the beginning of one look at the backfills to the next: a look without a backfill takes a hundredth of it.
-LEAST_BACKFILL_SECONDS = 2
-# Dagster gives a backfill up after five looks in a row that failed, which are 150 seconds. Looks that come sooner are
-# to fail for as long, or a database that is away for some seconds would end all runs of the backfill.
-BACKFILL_TRIES_VARIABLE = "DAGSTER_MAX_BACKFILL_RETRIES"
-_FORMER_TRIES_VARIABLE = "DAGSTER_MAX_ASSET_BACKFILL_RETRIES"
-BACKFILL_TRIES = 150 // LEAST_BACKFILL_SECONDS
 BACKFILL_RETRY_VARIABLE = "DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR"
 # SQLite takes 999 values in a query in old versions (sqlite.org/limits.html, SQLITE_MAX_VARIABLE_NUMBER).
 _PARTITIONS_PER_QUERY = 500
@@ -347,35 +340,6 @@ def instance_of(coordinator: "RunCoordinator") -> "DagsterInstance":
 def let_backfills_wait_for_code_servers() -> None:
     """Let backfills wait while the code server restarts. Dagster's backfill daemon has no other setting for it."""
     os.environ.setdefault(BACKFILL_RETRY_VARIABLE, "1")
-
-
-class BackfillPause(int):
-    """Dagster's 30 seconds from the beginning of one look at the backfills to the next, cut short.
-
-    The loop sleeps for this number less what the look took. So a new backfill waits for some seconds, and looks at
-    large backfills, which take long, still leave nine tenths of the time to others.
-    """
-
-    def __sub__(self, seconds: float) -> float:  # type: ignore[override]
-        """How long to sleep after a look that took so many seconds."""
-        return min(max(LEAST_BACKFILL_SECONDS, 10 * seconds), int(self)) - seconds
-
-
-def look_at_backfills_sooner() -> None:
-    """If this process is a daemon that starts, make it look at backfills every few seconds.
-
-    Dagster has no setting for it. The loop reads the number once, when it begins.
-    """
-    daemon = sys.modules.get("dagster._daemon.controller")
-    if daemon is None:
-        return
-    seconds = getattr(daemon, "DEFAULT_DAEMON_INTERVAL_SECONDS", None)
-    if seconds is None:
-        PRIVATE_PARTS.say_once("backfill interval")
-        return
-    daemon.DEFAULT_DAEMON_INTERVAL_SECONDS = BackfillPause(seconds)  # type: ignore[attr-defined]
-    if _FORMER_TRIES_VARIABLE not in os.environ:
-        os.environ.setdefault(BACKFILL_TRIES_VARIABLE, str(BACKFILL_TRIES))
 
 
 def set_worker_context(make_context: "Callable[[], BaseContext]") -> bool:

@@ -123,11 +123,5 @@ PRIVATE_PARTS = PrivateParts(
             "DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR): backfills wait while the code server restarts. Without "
             "it they fail then and cancel their runs; batch_progress_sensor asks for them again."
         ),
-        "backfill interval": (
-            "Read in dagster 1.13.27 (dagster._daemon.backfill.execute_backfill_iteration_loop reads "
-            "dagster._daemon.controller.DEFAULT_DAEMON_INTERVAL_SECONDS when it begins, and sleeps for it less what "
-            "the look took; DAGSTER_MAX_BACKFILL_RETRIES is how many looks may fail): new backfills are looked at "
-            "within 2 seconds. Without it they wait for up to 30."
-        ),
     },
 )

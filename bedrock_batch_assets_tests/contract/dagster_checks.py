@@ -1,14 +1,13 @@
 """What is used of Dagster that is private or not documented."""
 
 import importlib
-import logging
 import shutil
 import tempfile
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import CodeType
-from typing import Any, cast
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -383,42 +382,6 @@ def _graphql_documents() -> None:
     assert texts
     found = {name: [str(error) for error in validate(schema, parse(text))] for name, text in texts.items()}
     assert {name: errors for name, errors in found.items() if errors} == {}
-
-
-@checks("dagster", "backfill interval")
-def _backfill_interval() -> None:
-    from dagster._daemon import backfill, controller
-
-    class SleptError(Exception):
-        pass
-
-    class Shutdown:
-        def wait(self, seconds: float) -> None:
-            slept.append(seconds)
-            if len(slept) == 2:
-                raise SleptError
-
-    slept: list[float] = []
-    looks = iter([0.0, 2.0])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(controller, "DEFAULT_DAEMON_INTERVAL_SECONDS", controller.DEFAULT_DAEMON_INTERVAL_SECONDS)
-        # A clock that a look moves on: the first takes no time, the second two seconds.
-        now = [0.0]
-
-        def look(*_: Any, **__: Any) -> Any:
-            now[0] += next(looks)
-            return iter(())
-
-        patch.setattr(backfill, "execute_backfill_iteration", look)
-        patch.setattr(backfill, "get_current_timestamp", lambda: now[0])
-        patch.delenv(dagster_internals.BACKFILL_TRIES_VARIABLE, raising=False)
-        assert backfill._get_max_backfill_retries() == 5
-        dagster_internals.look_at_backfills_sooner()
-        # A look that fails is followed by the next for as long as in Dagster: 5 times 30 seconds.
-        assert backfill._get_max_backfill_retries() * dagster_internals.LEAST_BACKFILL_SECONDS == 150
-        with pytest.raises(SleptError):
-            list(backfill.execute_backfill_iteration_loop(cast(Any, None), logging.getLogger(), cast(Any, Shutdown())))
-    assert slept == [2.0, 18.0]
 
 
 @checks("dagster", "backfill retry variable")
