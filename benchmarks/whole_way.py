@@ -41,7 +41,8 @@ class WholeWay:
         """The figures as text."""
         return [
             f"input to first job, {len(self.first_jobs)} batches of {_SMALL_ROWS} rows, one after the other: median "
-            f"{statistics.median(self.first_jobs):.1f} s, longest {max(self.first_jobs):.1f} s (Dagster looks at new backfills every 30 s)",
+            f"{statistics.median(self.first_jobs):.1f} s, longest {max(self.first_jobs):.1f} s; of it up to 30 s until "
+            "Dagster looks at new backfills",
             f"{self.rows:,} rows in {self.jobs} jobs, from launch to table: {self.total:.0f} s; in {self.service:.0f} "
             f"s of it a job was in progress, {self.total - self.service:.0f} s are everything else (target 60 s)",
         ]
