@@ -125,10 +125,13 @@ def _way(stage: str, side: str) -> Callable[..., None]:
     """How others do a stage. What they import is there before the clock starts."""
     from benchmarks import baseline, engines
 
+    way: Callable[..., None]
     if side in ENGINES:
         importlib.import_module(side)
-    found: Callable[..., None] = getattr(*((engines, f"{side}_{stage}") if side in ENGINES else (baseline, stage)))
-    return found
+        way = getattr(engines, f"{side}_{stage}")
+    else:
+        way = getattr(baseline, stage)
+    return way
 
 
 def _join(folder: Path, processor: BaseProcessor) -> float:
