@@ -90,6 +90,13 @@ class CsvSettings(BaseModel, frozen=True, extra="forbid"):
                 raise RequestError(f"csv.{name} is {json.dumps(text)}: it must be a single ASCII character{more}.")
 
 
+class Duplicates(Enum):
+    """How often rows with the same record are asked for."""
+
+    once = "once"
+    each = "each"
+
+
 class BatchRequest(BaseModel, frozen=True, extra="forbid"):
     """One input table, one model, one prompt. The batch's name is the partition key (`job_name_prefix`)."""
 
@@ -155,6 +162,17 @@ class BatchRequest(BaseModel, frozen=True, extra="forbid"):
         default=None,
         description="Refuse the batch, before anything is submitted, if it may cost more: the estimated input, and "
         "every answer as long as max_tokens allows. Needs a price table (BEDROCK_BATCH_PRICES).",
+    )
+
+    reuse: bool = Field(
+        default=True,
+        description="Use answers to the same records that were paid for before, by this batch or another. False asks "
+        "for all records anew, and pays for them again, once.",
+    )
+    duplicates: Duplicates = Field(
+        default=Duplicates.once,
+        description="Rows with the same prompt: once asks for one answer to all of them; each asks for an answer to "
+        "each, to sample several.",
     )
 
     def check(self) -> None:

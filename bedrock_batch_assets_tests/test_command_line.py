@@ -229,7 +229,7 @@ def test_cancel_tells_what_ended(monkeypatch: pytest.MonkeyPatch, outcome: Cance
 
 def _deleting(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Something to delete; returns what was asked for, by `data`."""
-    plan = Deletion("demo", ["demo-00000"], data=[StoredData("s3://bucket/batch_inputs/demo/", "p", 2, 3_000)])
+    plan = Deletion("demo", ["demo-00000"], data=[StoredData("s3://bucket/batch_inputs/demo/", ["p", "q"], 3_000)])
     asked: list[bool] = []
     monkeypatch.setattr("bedrock_batch_assets.client.deletion.plan_deletion", lambda *_: plan)
     monkeypatch.setattr("bedrock_batch_assets.client.deletion.delete_batch", lambda *_, data: asked.append(data))

@@ -14,7 +14,6 @@ from pydantic import Field
 
 from bedrock_batch_assets.assets.failures import in_words
 from bedrock_batch_assets.output_format import OutputFormat
-from bedrock_batch_assets.partition_keys import chunk_key
 from bedrock_batch_assets.partitions import batches
 from bedrock_batch_assets.storage.manifests import BatchManifest, PartSummary
 
@@ -97,6 +96,7 @@ def table_checks(
     parts: Sequence[PartSummary],
     total: PartSummary,
     files: Sequence[PartRows],
+    chunks: Mapping[str, PartSummary],
     limits: CheckLimits,
 ) -> list[dg.AssetCheckResult]:
     """The results of all checks on a table that has just been written.
@@ -106,12 +106,13 @@ def table_checks(
         parts: The accounts of its parts, in order.
         total: Their sum.
         files: What their files hold, in order.
+        chunks: The accounts of the batch's own chunks, by key.
         limits: The shares from which on a check complains.
     """
     return [
         _rows_accounted_for(batch, parts, total, files),
         _record_ids_unique(total),
-        _parts_and_manifest_agree(batch, parts, total, files),
+        _parts_and_manifest_agree(batch, parts, total, files, chunks),
         _error_share(total, limits),
         dg.AssetCheckResult(
             check_name=BUILT_FROM_CURRENT_INPUT.name,
@@ -149,12 +150,22 @@ def _rows_accounted_for(
 
 def _wrong_files(batch: BatchManifest, parts: Sequence[PartSummary], files: Sequence[PartRows]) -> Iterator[str]:
     """The parts whose files are damaged, or hold other rows than their summaries say."""
-    for index, (part, file) in enumerate(zip(parts, files, strict=True)):
-        chunk, counted = chunk_key(batch.batch, index), _present(part.statuses())
+    for chunk, part, entry, file in zip(_names(batch), parts, batch.table_parts(), files, strict=True):
+        counted = _present(part.statuses())
         if file.problem is not None:
-            yield f"{chunk}: {file.problem}; materialize its result_parts again"
+            again = "materialize its result_parts again" if entry.source >= 0 else "materialize result_table again"
+            yield f"{chunk}: {file.problem}; {again}"
         elif file.statuses is not None and file.statuses != counted:
             yield f"{chunk}: its file has {_in_words(file.statuses)}, its summary {_in_words(counted)}"
+
+
+def _names(batch: BatchManifest) -> list[str]:
+    """What each part of the table is called: by its chunk, if it is one's."""
+    sources = batch.answer_sources()
+    return [
+        sources[part.source].chunk if part.source >= 0 else f"part {place}"
+        for place, part in enumerate(batch.table_parts())
+    ]
 
 
 def _present(statuses: Mapping[str, int]) -> dict[str, int]:
@@ -189,19 +200,23 @@ def _record_ids_unique(total: PartSummary) -> dg.AssetCheckResult:
 
 
 def _parts_and_manifest_agree(
-    batch: BatchManifest, parts: Sequence[PartSummary], total: PartSummary, files: Sequence[PartRows]
+    batch: BatchManifest,
+    parts: Sequence[PartSummary],
+    total: PartSummary,
+    files: Sequence[PartRows],
+    chunks: Mapping[str, PartSummary],
 ) -> dg.AssetCheckResult:
     """Rows that differ are an error. Differing counts of the service are a warning: they may lag behind its outputs."""
     wrong_rows: list[str] = []
     wrong_records: list[str] = []
-    for index, (entry, part, file) in enumerate(zip(batch.chunks, parts, files, strict=True)):
-        chunk = chunk_key(batch.batch, index)
+    for chunk, entry, part, file in zip(_names(batch), batch.table_parts(), parts, files, strict=True):
         in_file = part.rows if file.count is None and file.problem is None else file.count
         if not entry.row_count == part.rows == in_file:
             held = f"none that can be counted: {file.problem}" if in_file is None else f"{in_file} in its file"
             wrong_rows.append(
                 f"{chunk}: {entry.row_count} rows in the batch's manifest, {part.rows} in the part's summary, {held}"
             )
+    for chunk, part in chunks.items():
         if part.job_lines != part.job_records:
             wrong_records.append(
                 f"{chunk}: {part.job_records} records processed by the jobs' manifests, {part.job_lines} output lines"

@@ -10,7 +10,7 @@ from bedrock_batch_assets.assets.reporting import PREVIEW_ROWS
 from bedrock_batch_assets.errors import BatchError
 from bedrock_batch_assets.output_format import OutputFormat
 from bedrock_batch_assets.records.reasons import Reason, shortened
-from bedrock_batch_assets.storage.manifests import BatchManifest, ChunkEntry, PartSummary
+from bedrock_batch_assets.storage.manifests import BatchManifest, PartEntry, PartSummary
 from bedrock_batch_assets.storage.resource import BatchStorage
 
 # Rows that are shown, each the first one of a reason: each costs two small reads from S3.
@@ -37,10 +37,10 @@ def rows_of_reasons(
     for reason in total.reasons[:ROWS_SHOWN]:
         if reason.first_row < PREVIEW_ROWS:
             continue
-        place, chunk = _chunk_of(batch, reason.first_row)
+        place, part = _part_of(batch, reason.first_row)
         try:
             with storage.objects.open_reader(keys[place]) as file:
-                rows.append(read_row(file, reason.first_row - chunk.first_row))
+                rows.append(read_row(file, reason.first_row - part.first_row))
         except DamagedPartError:
             # The check of the rows says so.
             continue
@@ -68,11 +68,11 @@ def in_words(reasons: Sequence[Reason]) -> str:
     return next((f" Most often: {item.describe()}" for item in reasons if item.status in {"error", "missing"}), "")
 
 
-def _chunk_of(batch: BatchManifest, row: int) -> tuple[int, ChunkEntry]:
+def _part_of(batch: BatchManifest, row: int) -> tuple[int, PartEntry]:
     return next(
-        (place, chunk)
-        for place, chunk in enumerate(batch.chunks)
-        if chunk.first_row <= row < chunk.first_row + chunk.row_count
+        (place, part)
+        for place, part in enumerate(batch.table_parts())
+        if part.first_row <= row < part.first_row + part.row_count
     )
 
 

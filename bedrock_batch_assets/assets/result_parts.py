@@ -33,15 +33,14 @@ def result_parts(
                 f"The answers of chunk {chunk.key} are for an earlier input: materialize jsonl_chunks and "
                 "batch_job_outputs of this chunk first."
             )
-        # The part stays outside the table's folder until all parts of this input are there: result_table moves it.
-        staged = storage.layout.staged_part(chunk.batch, chunk.index, chunk.version, chunk.output_format)
-        joined = join_chunk(chunk, outputs, staged, head_rows=PREVIEW_ROWS)
+        # Outside of the table's folder, since inputs of other batches may have the same records.
+        joined = join_chunk(chunk, outputs, chunk.answers_key, head_rows=PREVIEW_ROWS)
     summary = joined.summary
     return dg.MaterializeResult(
         data_version=dg.DataVersion(summary.version),
         metadata={
             "dagster/row_count": summary.rows,
-            "dagster/uri": storage.uri(storage.layout.result_part(chunk.batch, chunk.index, chunk.output_format)),
+            "dagster/uri": storage.uri(chunk.answers_key),
             **summary.statuses(),
             "input_tokens": summary.input_tokens,
             "output_tokens": summary.output_tokens,

@@ -13,19 +13,26 @@ from bedrock_batch_assets.assets.checks import TABLE_CHECKS, CheckLimits, PartRo
 from bedrock_batch_assets.assets.failures import reasons_table, rows_of_reasons
 from bedrock_batch_assets.assets.reporting import HIDDEN, PREVIEW_ROWS, asset_run, column_schema, preview
 from bedrock_batch_assets.assets.table_panel import how_to_read, table_panel
-from bedrock_batch_assets.chunks.joined_chunk import table_schema
+from bedrock_batch_assets.chunks.joined_chunk import schema_of, table_schema
 from bedrock_batch_assets.cost.forecast import cost_metadata, used_tokens
 from bedrock_batch_assets.cost.prices import Prices
 from bedrock_batch_assets.errors import BatchError
 from bedrock_batch_assets.internals.dagster_internals import backfills
 from bedrock_batch_assets.jobs.resource import BedrockBatchJobs
 from bedrock_batch_assets.output_format import OutputFormat
-from bedrock_batch_assets.partition_keys import chunk_key
 from bedrock_batch_assets.partitions import CROSSING, batches
+from bedrock_batch_assets.processors.registry import Processors
 from bedrock_batch_assets.runs.event_log import InputEvent, newest_input
-from bedrock_batch_assets.storage.manifests import BatchManifest, TableManifest, add_summaries
+from bedrock_batch_assets.storage.bucket import version_of
+from bedrock_batch_assets.storage.manifests import (
+    BatchManifest,
+    PartSummary,
+    TableManifest,
+    add_summaries,
+    with_accounts_of,
+)
 from bedrock_batch_assets.storage.resource import BatchStorage
-from bedrock_batch_assets.storage.table_folder import PARALLEL_REQUESTS, Part, TableFolder
+from bedrock_batch_assets.storage.table_folder import PARALLEL_REQUESTS, Answers, Part, TableFolder
 from bedrock_batch_assets.tags import BATCH_TAG, VERSION_METADATA
 
 # How much of a part is read at a time: its footer, and one column of a few hundred bytes per row group.
@@ -44,17 +51,17 @@ def result_table(
     context: dg.AssetExecutionContext,
     storage: BatchStorage,
     jobs: BedrockBatchJobs,
+    processors: Processors,
     prices: Prices,
     check_limits: CheckLimits,
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """The input table with the model's answers, one file a chunk, in input order, with a summary of every row."""
     with asset_run(context) as key:
         batch = storage.batch_manifest(key)
-        folder = TableFolder(batch, storage)
-        found = _all_parts(batch, folder)
+        folder, found, chunks = _all_parts(batch, storage, processors)
         parts = [part.summary for part in found]
         keys = [part.key for part in found]
-        total = add_summaries(parts, batch.version)
+        total = with_accounts_of(add_summaries(parts, batch.version), chunks.values())
         folder.put_in_place(found)
         storage.write_manifest(
             storage.layout.table_manifest(batch.batch),
@@ -96,11 +103,12 @@ def result_table(
             **used_tokens(total),
             **cost,
             "parts": len(parts),
+            "reused": total.reused,
             "model": batch.model_id,
             "manifest": storage.uri(storage.layout.table_manifest(batch.batch)),
             VERSION_METADATA: batch.version,
         },
-        check_results=table_checks(batch, parts, total, files, check_limits),
+        check_results=table_checks(batch, parts, total, files, chunks, check_limits),
     )
 
 
@@ -124,15 +132,84 @@ def _clean_up(context: dg.AssetExecutionContext, folder: TableFolder, parts: lis
         context.log.warning(f"The table is finished; the parts that waited for it stay beside it: {error}")
 
 
-def _all_parts(batch: BatchManifest, folder: TableFolder) -> list[Part]:
-    found = folder.find_parts()
-    lacking = [chunk_key(batch.batch, index) for index, part in enumerate(found) if part is None]
+def _all_parts(
+    batch: BatchManifest, storage: BatchStorage, processors: Processors
+) -> tuple[TableFolder, list[Part], dict[str, PartSummary]]:
+    """The table's folder and parts, made if they are not there; and the accounts of the batch's own chunks, by key.
+
+    Raises:
+        BatchError: Answers are not there.
+    """
+    from bedrock_batch_assets.chunks.table_join import JoinedPart, join_parts, read_references
+    from bedrock_batch_assets.prompt_templates import PromptTemplate
+    from bedrock_batch_assets.records.rendering import RecordRenderer
+
+    folder = TableFolder(batch, storage)
+    sources = batch.answer_sources()
+    answers = folder.find_answers()
+    _check_all_there(batch, answers)
+    references = read_references(batch, storage)
+    entries = batch.table_parts()
+    joined: dict[int, str] = {}
+    if references is not None:
+        for place, entry in enumerate(entries):
+            if entry.source < 0:
+                used = [answers[source] for source in references.sources_of(entry.first_row, entry.row_count)]
+                joined[place] = version_of(entry.version, *(item.summary for item in used if item is not None))
+    found = folder.find_parts(answers, joined)
+    lacking = [place for place, part in enumerate(found) if part is None]
+    if lacking and references is not None:
+        needed = {
+            source
+            for place in lacking
+            for source in references.sources_of(entries[place].first_row, entries[place].row_count)
+        }
+        renderer = RecordRenderer(
+            processors.for_model_id(batch.model_id, batch.processor, batch.parameters),
+            None if batch.template is None else PromptTemplate.parse(batch.template),
+            schema_of(batch),
+        )
+        layout = storage.layout
+        join_parts(
+            batch,
+            [
+                JoinedPart(
+                    entries[place],
+                    joined[place],
+                    layout.joined_part(batch.batch, place, joined[place], batch.output_format),
+                )
+                for place in lacking
+            ],
+            references,
+            {source: item.key for source, item in enumerate(answers) if item is not None and source in needed},
+            renderer,
+            storage,
+        )
+        folder = TableFolder(batch, storage)
+        found = folder.find_parts(answers, joined)
+    own = batch.keyed_chunks()
+    accounts = {
+        source.chunk: item.summary
+        for source, item in zip(sources, answers, strict=True)
+        if item is not None and source.chunk in own
+    }
+    return folder, [part for part in found if part is not None], accounts
+
+
+def _check_all_there(batch: BatchManifest, answers: Sequence[Answers | None]) -> None:
+    lacking = [source for source, item in zip(batch.answer_sources(), answers, strict=True) if item is None]
+    own = [source.chunk for source in lacking if source.chunk in batch.keyed_chunks()]
+    if own:
+        raise BatchError(
+            f"{len(own)} of {len(batch.chunks)} parts of batch {batch.batch} are not there for its input as it is "
+            f"now: {_some(own)}. Materialize jsonl_chunks, batch_job_outputs and result_parts of these chunks."
+        )
     if lacking:
         raise BatchError(
-            f"{len(lacking)} of {len(batch.chunks)} parts of batch {batch.batch} are not there for its input as it is "
-            f"now: {_some(lacking)}. Materialize jsonl_chunks, batch_job_outputs and result_parts of these chunks."
+            f"Answers that batch {batch.batch} was to reuse are not there any more: "
+            f"{_some([source.chunk for source in lacking])}. Materialize input_dataset again: what is not there is "
+            "asked for then."
         )
-    return [part for part in found if part is not None]
 
 
 def rows_in_files(batch: BatchManifest, parts: Sequence[Part], storage: BatchStorage) -> list[PartRows]:

@@ -43,6 +43,8 @@ def table_panel(
         ("model", f"`{batch.model_id}`"),
         ("input", _source(batch)),
     ]
+    if total.reused:
+        facts.insert(1, ("answers that were paid for elsewhere", f"{total.reused:,}"))
     if seconds is not None:
         facts.insert(0, ("from input to table", duration(seconds)))
     chunks = "/assets/batch_job_outputs?view=partitions"

@@ -12,7 +12,7 @@ from bedrock_batch_assets.processors.base import BaseProcessor
 from bedrock_batch_assets.processors.registry import Processors
 from bedrock_batch_assets.prompt_templates import PromptTemplate
 from bedrock_batch_assets.storage.bucket import BatchBucket
-from bedrock_batch_assets.storage.manifests import BatchManifest
+from bedrock_batch_assets.storage.manifests import BatchManifest, RowsTable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,15 +29,17 @@ class Chunk:
         batch: The batch key.
         index: The chunk's number in the batch, from 0.
         version: Digest of everything that its answers and its part of the table depend on.
-        first_row: Index of its first row in the whole batch.
+        first_row: Index of its first row in its table.
         row_count: Its rows.
-        rows_key: The key of the batch's table, a Parquet file.
+        rows_key: The key of the table that its rows are in, a Parquet file.
         schema: The table's columns, an Arrow schema as an IPC message.
         model_id: The model that answers, as the request has it.
         processor: Makes records and reads answers, with the batch's parameters.
         template: The prompt; None for an embedding model.
-        output_format: The format of the chunk's part of the result table.
         storage: The bucket that holds all of this.
+        recipe: What its records have in common with those of other batches: see `storage.claims`. Empty if its batch
+            was ingested by version 0.2 or before.
+        output_format: The format of its answers: Parquet, but for these earlier batches.
         shows_values: Whether values of its rows and answers may be stored in Dagster's database.
     """
 
@@ -51,8 +53,9 @@ class Chunk:
     model_id: str
     processor: BaseProcessor
     template: PromptTemplate | None
-    output_format: OutputFormat
     storage: BatchBucket
+    recipe: str = ""
+    output_format: OutputFormat = OutputFormat.parquet
     shows_values: bool = True
 
     @classmethod
@@ -63,40 +66,42 @@ class Chunk:
             NotMaterializedError: The batch has no input.
             RequestError: The batch has no such chunk (any more).
         """
-        batch_key, index = split_chunk_key(key)
+        batch_key, _ = split_chunk_key(key)
         batch = storage.batch_manifest(batch_key)
-        if index >= len(batch.chunks):
+        if key not in batch.keyed_chunks():
             raise RequestError(
                 f"Chunk {key} is not part of batch {batch_key}, which has {len(batch.chunks)} chunks: its input has "
                 "changed. Materialize input_dataset to see the chunks that there are."
             )
         processor = processors.for_model_id(batch.model_id, batch.processor, batch.parameters)
         template = None if batch.template is None else PromptTemplate.parse(batch.template)
-        return cls.of(batch, index, processor, template, storage)
+        return cls.of(batch, key, processor, template, storage)
 
     @classmethod
     def of(
         cls,
         batch: BatchManifest,
-        index: int,
+        key: str,
         processor: BaseProcessor,
         template: PromptTemplate | None,
         storage: BatchBucket,
     ) -> Self:
-        """Chunk number `index` of a batch."""
-        entry = batch.chunks[index]
+        """The chunk `key` of a batch."""
+        entry = batch.keyed_chunks()[key]
+        rows = RowsTable(batch.rows_key, batch.schema) if entry.table < 0 else batch.tables[entry.table]
         return cls(
             batch=batch.batch,
-            index=index,
+            index=split_chunk_key(key)[1],
             version=entry.version,
+            recipe=batch.recipe,
+            output_format=OutputFormat.parquet if batch.recipe else batch.output_format,
             first_row=entry.first_row,
             row_count=entry.row_count,
-            rows_key=batch.rows_key,
-            schema=batch.schema,
+            rows_key=rows.key,
+            schema=rows.schema,
             model_id=batch.model_id,
             processor=processor,
             template=template,
-            output_format=batch.output_format,
             storage=storage,
             shows_values=batch.shows_values,
         )
@@ -105,6 +110,11 @@ class Chunk:
     def key(self) -> str:
         """The chunk key, see `partitions.chunk_key`."""
         return chunk_key(self.batch, self.index)
+
+    @property
+    def answers_key(self) -> str:
+        """The key of its answers, each with its row."""
+        return self.storage.layout.staged_part(self.batch, self.index, self.version, self.output_format)
 
     @cached_property
     def renderer(self) -> "RecordRenderer":

@@ -6,11 +6,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+
+import msgspec
 
 from bedrock_batch_assets.chunks.chunk import Chunk
 from bedrock_batch_assets.output_format import OutputFormat
 from bedrock_batch_assets.storage.bucket import BatchBucket
+from bedrock_batch_assets.storage.claims import note_bad_answers
 from bedrock_batch_assets.storage.manifests import (
     BatchManifest,
     JobCounts,
@@ -43,14 +46,19 @@ class JoinedChunk:
     head: list[dict[str, Any]]
 
 
-def table_schema(batch: BatchManifest) -> "pa.Schema":
-    """The columns of a batch's result table: the input's, then those that the join adds."""
+def schema_of(batch: BatchManifest) -> "pa.Schema":
+    """The columns of a batch's input."""
     import pyarrow as pa
 
+    return pa.ipc.read_schema(pa.py_buffer(batch.schema))
+
+
+def table_schema(batch: BatchManifest) -> "pa.Schema":
+    """The columns of a batch's result table: the input's, then those that the join adds."""
     from bedrock_batch_assets.records.joining import result_schema
 
     # An embedding model has no template.
-    return result_schema(pa.ipc.read_schema(pa.py_buffer(batch.schema)), is_text=batch.template is not None)
+    return result_schema(schema_of(batch), is_text=batch.template is not None)
 
 
 def join_chunk(chunk: Chunk, outputs: OutputsManifest, key: str, *, head_rows: int) -> JoinedChunk:
@@ -70,7 +78,6 @@ def join_chunk(chunk: Chunk, outputs: OutputsManifest, key: str, *, head_rows: i
     from bedrock_batch_assets.records.joining import OutputJoin
 
     storage = chunk.storage
-    may_stay_encoded = chunk.output_format is OutputFormat.parquet
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "part"
         with OutputJoin(chunk.renderer, chunk.first_row, chunk.row_count) as join:
@@ -78,7 +85,7 @@ def join_chunk(chunk: Chunk, outputs: OutputsManifest, key: str, *, head_rows: i
                 path,
                 chunk.output_format,
                 join,
-                rows=chunk.encoded_rows() if may_stay_encoded else chunk.rows(),
+                rows=chunk.encoded_rows() if chunk.output_format is OutputFormat.parquet else chunk.rows(),
                 add_outputs=lambda: _add_outputs(outputs, join, storage),
                 all_sent=_all_were_sent(chunk, outputs),
             )
@@ -89,7 +96,53 @@ def join_chunk(chunk: Chunk, outputs: OutputsManifest, key: str, *, head_rows: i
         summary = PartSummary(version=chunk.version, **counts, size_bytes=path.stat().st_size, footer=footer)
         # The account travels with the part, so that the two cannot disagree.
         storage.objects.upload_file(path, key, metadata=summary_metadata(summary))
+        if chunk.recipe:
+            with path.open("rb") as file:
+                bad = _positions_to_ask_again(file, summary)
+            note_bad_answers(storage, chunk.recipe, chunk.key, chunk.version, bad)
     return JoinedChunk(summary, head)
+
+
+def keep_answers_alone(storage: BatchBucket, key: str) -> None:
+    """Delete a chunk's rows, and keep the answers to them: other batches use these.
+
+    Args:
+        storage: The bucket.
+        key: The chunk's answers, see `Chunk.answers_key`; a file that is not there is left so.
+    """
+    from bedrock_batch_assets.parquet.files import PartFile, read_rows
+    from bedrock_batch_assets.records.joining import answer_columns
+
+    summary = storage.part_summary(key)
+    if summary is None:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "answers"
+        with storage.objects.open_reader(key) as file, PartFile(path, OutputFormat.parquet) as part:
+            for batch in read_rows(file):
+                part.write(batch.select(answer_columns(batch.schema)))
+        kept = msgspec.structs.replace(summary, size_bytes=path.stat().st_size, footer=part.footer_digest)
+        storage.objects.upload_file(path, key, metadata=summary_metadata(kept))
+
+
+def _positions_to_ask_again(file: BinaryIO, summary: PartSummary) -> list[int]:
+    """The rows of a part whose records a later input asks for again: they have no answer at all.
+
+    A truncated answer stays: the same question would end at the same limit.
+    """
+    if not summary.error + summary.missing:
+        return []
+    import numpy as np
+
+    from bedrock_batch_assets.parquet.files import read_rows
+
+    positions: list[int] = []
+    row = 0
+    for batch in read_rows(file, columns=["record_status"]):
+        status = np.asarray(batch.column(0).to_pylist())
+        positions += (np.flatnonzero((status == "error") | (status == "missing")) + row).tolist()
+        row += batch.num_rows
+    return positions
 
 
 def write_part(
@@ -173,7 +226,7 @@ def _add_on_demand(names: Iterable[str], wave: int, join: "OutputJoin", storage:
         lines = storage.objects.get_bytes(name).splitlines(keepends=True)
         in_flex = [line for line in lines if _FLEX_ANSWER.match(line)]
         for kind, some in (("flex", in_flex), ("on_demand", [line for line in lines if not _FLEX_ANSWER.match(line)])):
-            seen = join.add_outputs([b"".join(some)], wave)
+            seen = join.add_outputs([b"".join(some)], wave, on_demand=True)
             used[f"{kind}_input_tokens"] += seen.input_tokens
             used[f"{kind}_output_tokens"] += seen.output_tokens
     return used

@@ -9,7 +9,6 @@ from typing import Any
 from bedrock_batch_assets.asset_names import PILOT
 from bedrock_batch_assets.client.webserver import Backfill, Materialization, Run
 from bedrock_batch_assets.jobs.state import JobState
-from bedrock_batch_assets.partition_keys import chunk_key
 from bedrock_batch_assets.records.reasons import Reason
 from bedrock_batch_assets.storage.manifests import ROW_STATUSES, BatchManifest, TableManifest
 from bedrock_batch_assets.tags import BATCH_TAG, JOB_ARN_TAG, VERSION_TAG
@@ -97,6 +96,9 @@ class BatchStatus:
     input_run: str | None = None
     rows: int = 0
     rows_done: int = 0
+    # Rows that had their answer before this input; rows whose record an earlier row has.
+    rows_reused: int = 0
+    rows_repeated: int = 0
     chunks: Mapping[ChunkState, int] = field(default_factory=dict)
     jobs: Mapping[str, int] = field(default_factory=dict)
     table: TableState = TableState.none
@@ -121,6 +123,8 @@ class BatchStatus:
             "version": self.version,
             "rows": self.rows,
             "rows_done": self.rows_done,
+            "rows_reused": self.rows_reused,
+            "rows_repeated": self.rows_repeated,
             "chunks": {state.value: self.chunks.get(state, 0) for state in ChunkState},
             "jobs": dict(self.jobs),
             "result_table": self.table.value,
@@ -146,17 +150,17 @@ def batch_status(facts: BatchFacts) -> BatchStatus:
         state, failed_run = _state_without_input(facts)
         failures = [ChunkFailure(None, failed_run)] if failed_run else []
         return BatchStatus(facts.batch, state, failed_run=failed_run, started_at=_started_at(facts), failures=failures)
-    keys = [chunk_key(facts.batch, index) for index in range(len(manifest.chunks))]
+    chunks = manifest.keyed_chunks()
     states = chunk_states(facts)
     jobs = _jobs_in_flight(facts)
     rows_done = 0
-    for key, entry in zip(keys, manifest.chunks, strict=True):
+    for key, entry in chunks.items():
         if states[key] is ChunkState.succeeded:
             rows_done += entry.row_count
         elif key in jobs:
             rows_done += min(jobs[key].processed or 0, entry.row_count)
     state, failed_run = _state(facts, manifest, states)
-    failed = [key for key in keys if states[key] is ChunkState.failed]
+    failed = [key for key in chunks if states[key] is ChunkState.failed]
     return BatchStatus(
         batch=facts.batch,
         state=state,
@@ -164,7 +168,9 @@ def batch_status(facts: BatchFacts) -> BatchStatus:
         version=manifest.version,
         input_run=facts.input.run_id if facts.input else None,
         rows=manifest.row_count,
-        rows_done=rows_done,
+        rows_done=manifest.rows_done(rows_done),
+        rows_reused=manifest.reused,
+        rows_repeated=manifest.repeated,
         chunks=Counter(states.values()),
         jobs=Counter(job.status for job in jobs.values()),
         table=table,
@@ -246,8 +252,7 @@ def chunk_states(facts: BatchFacts) -> dict[str, ChunkState]:
     for run in facts.runs:
         runs.setdefault(run.partition or "", []).append(run)
     states: dict[str, ChunkState] = {}
-    for index, entry in enumerate(manifest.chunks):
-        key = chunk_key(facts.batch, index)
+    for key, entry in manifest.keyed_chunks().items():
         part = facts.parts.get(key)
         is_current = part is not None and part.version == entry.version
         states[key] = _chunk_state(runs.get(key, []), facts, manifest.version, is_current=is_current)

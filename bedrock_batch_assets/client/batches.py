@@ -28,7 +28,7 @@ from bedrock_batch_assets.client.webserver import (
 from bedrock_batch_assets.errors import BatchError, LapsedCredentialsError, RequestError, did_you_mean
 from bedrock_batch_assets.jobs.service import BatchJobs
 from bedrock_batch_assets.jobs.state import JobState
-from bedrock_batch_assets.partition_keys import batch_of_chunk, chunk_key, is_batch_key
+from bedrock_batch_assets.partition_keys import batch_of_chunk, is_batch_key
 from bedrock_batch_assets.storage.bucket import BatchBucket, NotMaterializedError
 from bedrock_batch_assets.tags import JOB_ARN_TAG
 
@@ -263,7 +263,7 @@ class Batches:
 
         def look(key: str) -> BatchStatus:
             manifest = self.storage.find_batch_manifest(key) if is_batch_key(key) else None
-            chunk_keys = set(_chunk_keys(key, manifest))
+            chunk_keys = set(_chunk_keys(manifest))
             facts = replace(
                 known[key],
                 manifest=manifest,
@@ -282,7 +282,7 @@ class Batches:
         """Everything that the state of a batch depends on."""
         # A person may add any partition in the UI. If its name cannot name a batch, it has nothing on S3.
         manifest = self.storage.find_batch_manifest(batch) if is_batch_key(batch) else None
-        keys = _chunk_keys(batch, manifest)
+        keys = _chunk_keys(manifest)
         # The parts are read after the runs: a run that ended in between has left its part then.
         found = self.webserver.runs(batch)
         inputs = self.webserver.materializations("input_dataset", [batch])
@@ -376,8 +376,8 @@ class Batches:
         return found
 
 
-def _chunk_keys(batch: str, manifest: "BatchManifest | None") -> list[str]:
-    return [chunk_key(batch, index) for index in range(len(manifest.chunks))] if manifest else []
+def _chunk_keys(manifest: "BatchManifest | None") -> list[str]:
+    return list(manifest.keyed_chunks()) if manifest else []
 
 
 def _may_pass(error: Exception) -> bool:

@@ -57,7 +57,9 @@ def status_details(status: BatchStatus) -> "Table":
     if status.version is not None:
         table.add_row("model", status.model_id or "")
         table.add_row("input version", status.version)
-        table.add_row("records", f"{status.rows_done:,} of {status.rows:,}")
+        reused = [f"{status.rows_reused:,} reused"] if status.rows_reused else []
+        reused += [f"{status.rows_repeated:,} repeat a row"] if status.rows_repeated else []
+        table.add_row("records", "; ".join([f"{status.rows_done:,} of {status.rows:,}", *reused]))
         counts = ", ".join(f"{status.chunks[state]} {state.value}" for state in ChunkState if status.chunks.get(state))
         table.add_row("chunks", counts)
     if status.jobs:

@@ -81,6 +81,11 @@ class CostForecast:
             bounds.append((self.measured.bound, f"by {self.measured.found.describe()}"))
         return min(bounds, default=None)
 
+    @property
+    def likely_usd(self) -> float:
+        """USD by a pilot's measurement, else for the input alone; 0 if no price is known."""
+        return self.measured.usd if self.measured is not None else self.input_usd or 0.0
+
     def check(self, max_cost_usd: float | None) -> None:
         """Refuse a batch that may cost more than a person allows.
 

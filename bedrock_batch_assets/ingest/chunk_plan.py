@@ -6,8 +6,12 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 from bedrock_batch_assets.errors import RequestError
 from bedrock_batch_assets.partition_keys import MAX_CHUNKS_PER_BATCH
@@ -71,6 +75,10 @@ class RowSizes:
 
     def __len__(self) -> int:
         return len(self._sizes)
+
+    def as_array(self) -> npt.NDArray[np.uint32]:
+        """The sizes of all rows; not a copy, so no row can be added while it is in use."""
+        return np.frombuffer(self._sizes, np.uint32)
 
     def bytes_before(self, row: int) -> int:
         """Bytes of the records of all rows before `row`."""

@@ -17,6 +17,7 @@ from bedrock_batch_assets.ingest.row_digest import digest_ranges, digest_texts
 from bedrock_batch_assets.parquet.files import TableWriter, read_rows
 from bedrock_batch_assets.records.prefetch import map_prefetched
 from bedrock_batch_assets.records.preview import preview_rows
+from bedrock_batch_assets.records.record_digests import record_digests
 from bedrock_batch_assets.records.record_file import Renderer, render_prefetched
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class IngestedTable:
         row_count: Its rows.
         schema: Its columns.
         sizes: How many bytes each row's record has.
+        digests_path: A local file with the digest of each row's record, see `records.record_digests`.
         chunks: The chunks, in order; together they are all rows.
         digest: Of all chunks: changes when a row, a column or a boundary does. 16 hexadecimal digits.
         records_to_send: Rows that become records.
@@ -88,6 +90,7 @@ class IngestedTable:
     row_count: int
     schema: pa.Schema
     sizes: RowSizes
+    digests_path: Path
     chunks: list[PlannedChunk]
     digest: str
     records_to_send: int
@@ -167,6 +170,7 @@ def ingest(
         row_count=row_count,
         schema=source.schema,
         sizes=reading.sizes,
+        digests_path=reading.digests_path,
         chunks=chunks,
         digest=digest_texts(f"{chunk.range.first_row} {chunk.range.row_count} {chunk.digest}" for chunk in chunks),
         records_to_send=records,
@@ -198,6 +202,7 @@ class _Reading:
     def __init__(self, renderer: Renderer, path: Path) -> None:
         self._renderer = renderer
         self._path = path
+        self.digests_path = path.with_suffix(".digests")
         self.sizes = RowSizes()
         self.skipped_reasons: Counter[str] = Counter()
         self.sample_record = ""
@@ -206,10 +211,14 @@ class _Reading:
     def read(self, source: Source, max_rows: int | None, limits: ChunkLimits, max_jobs: int | None = None) -> None:
         """Read at most `max_rows` rows, and no more bytes of records than could ever fit into `max_jobs` files."""
         most_bytes = max_jobs * limits.max_file_bytes if max_jobs is not None else None
-        with TableWriter(self._path, source.schema, rows_per_chunk=limits.records_per_job) as writer:
+        with (
+            TableWriter(self._path, source.schema, rows_per_chunk=limits.records_per_job) as writer,
+            self.digests_path.open("wb") as digests,
+        ):
             for batch, rendered in render_prefetched(self._renderer, _first_rows(source.batches(), max_rows), 0):
                 self._add(batch, rendered)
                 writer.write(batch)
+                digests.write(record_digests(rendered).tobytes())
                 if most_bytes is not None and self.sizes.bytes_before(len(self.sizes)) > most_bytes:
                     break
 

@@ -11,12 +11,15 @@ from bedrock_batch_assets.parquet.joined_rows import write_joined
 from bedrock_batch_assets.parquet.part_check import count_statuses
 from bedrock_batch_assets.parquet.part_file import PartFile
 from bedrock_batch_assets.parquet.part_head import read_head, read_row
+from bedrock_batch_assets.parquet.referenced_rows import AnswerSpools, References, write_referenced
 from bedrock_batch_assets.parquet.tables import TableWriter, read_encoded_rows, read_rows
 
 __all__ = [
+    "AnswerSpools",
     "DamagedPartError",
     "EncodedRows",
     "PartFile",
+    "References",
     "TableWriter",
     "count_statuses",
     "read_encoded_rows",
@@ -24,4 +27,5 @@ __all__ = [
     "read_row",
     "read_rows",
     "write_joined",
+    "write_referenced",
 ]

@@ -121,18 +121,25 @@ def run_pilot(
         RequestError: The table cannot be used, see `ingest`.
         ConfigurationError: Access to the model or to the bucket is denied.
     """
+    import numpy as np
+
     from bedrock_batch_assets.ingest.ingestion import ingest
+    from bedrock_batch_assets.pilots.reusable_answers import keep_for_batches
     from bedrock_batch_assets.pilots.sample import choose_rows, sample
     from bedrock_batch_assets.records.parsing import OutputParser
+    from bedrock_batch_assets.records.record_digests import DIGEST
     from bedrock_batch_assets.records.rendering import RecordRenderer
 
     renderer = RecordRenderer(request.processor, request.template, source.schema)
     with tempfile.TemporaryDirectory() as folder:
         table = ingest(request, source=source, renderer=renderer, directory=Path(folder))
-        chosen = sample(table.parquet_path, choose_rows(table.sizes, rows, seed=seed), renderer)
+        places = choose_rows(table.sizes, rows, seed=seed)
+        chosen = sample(table.parquet_path, places, renderer)
+        digests = np.fromfile(table.digests_path, DIGEST)[places]
     lines, sent = _kept_answers(request, storage, on_demand, clock).ask(
         [row.body for row in chosen], lambda done, total: log(f"{done} of {total} {ROWS_ANSWERED}")
     )
+    keep_for_batches(request, storage, renderer, digests, lines)
     parser = OutputParser(request.processor)
     answers = [next(iter(parser.parse([msgspec.json.encode(line)]))) for line in lines]
     now = datetime.now(UTC)

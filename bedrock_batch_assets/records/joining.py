@@ -38,6 +38,7 @@ _STATUS_FIELDS = (
     pa.field("stop_reason", pa.string()),
     pa.field("input_tokens", pa.int64()),
     pa.field("output_tokens", pa.int64()),
+    pa.field("answered_by", pa.string()),
 )
 # Every column that the join may add. An input table must not have them.
 OUTPUT_COLUMNS: tuple[str, ...] = (*(field.name for field in _STATUS_FIELDS), RESPONSE_FIELD.name, EMBEDDING_FIELD.name)
@@ -56,6 +57,12 @@ _NUMBER_BYTES = 4
 _STATUSES = ("missing", "skipped", "error", "truncated", "ok")
 _STATUS_NAMES = tuple(name.encode() for name in _STATUSES)
 _MISSING, _SKIPPED, _ERROR, _TRUNCATED, _OK = range(5)
+
+# The values of `answered_by`: null for a row without an output line; the last for a row whose answer was paid for
+# elsewhere.
+_ANSWERED_BY = (b"", b"job", b"on_demand")
+_NOBODY, _JOB, _ON_DEMAND = range(3)
+REUSED = "reused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,11 +149,13 @@ class OutputJoin:
         self._input_tokens = np.full(row_count, UNKNOWN, np.int64)
         self._output_tokens = np.full(row_count, UNKNOWN, np.int64)
         self._lines = np.zeros(row_count, np.int32)
+        self._answered_by = np.full(row_count, _NOBODY, np.uint8)
         self._waves: dict[int, int] = {}
         self._errors: dict[int, bytes] = {}
         # Many records stop for the same reason, so each reason is encoded and kept once.
         self._reason_codes: dict[str | None, int] = {None: 0}
         self._reasons: list[bytes] = [b""]
+        self._answering = _JOB
         self._counts = {field.name: 0 for field in fields(JoinSummary) if field.name not in {"rows", "reasons"}}
         self._reason_counts = ReasonCounts()
 
@@ -158,7 +167,9 @@ class OutputJoin:
     ) -> None:
         self._spool.close()
 
-    def add_outputs(self, source: BinaryReader | Iterable[bytes], wave: int = 0) -> OutputCounts:
+    def add_outputs(
+        self, source: BinaryReader | Iterable[bytes], wave: int = 0, *, on_demand: bool = False
+    ) -> OutputCounts:
         """Read one output file.
 
         A record may occur in several lines and files. A whole answer beats a truncated one, and that beats an error;
@@ -167,10 +178,12 @@ class OutputJoin:
         Args:
             source: A binary file, or its content in blocks.
             wave: 0 for the chunk's first job, 1 for the job that re-sent the records that it failed, and so on.
+            on_demand: Whether the records were asked for on demand, and by no job.
 
         Returns:
             What the file holds, whether or not it counts for a row.
         """
+        self._answering = _ON_DEMAND if on_demand else _JOB
         seen = OutputCounts()
         for found in self._reader.read(source):
             block = self._spooled(found)
@@ -215,6 +228,7 @@ class OutputJoin:
             self._input_tokens[rows] = block.input_tokens[places]
             self._output_tokens[rows] = block.output_tokens[places]
             self._lines[rows] = 1
+            self._answered_by[rows] = self._answering
             if wave:
                 self._waves.update(dict.fromkeys(rows.tolist(), wave))
         return np.flatnonzero(~is_first).tolist()
@@ -230,6 +244,7 @@ class OutputJoin:
         elif wave:
             self._waves[slot] = wave
         self._status[slot] = status
+        self._answered_by[slot] = self._answering
         self._starts[slot] = block.starts[place]
         self._lengths[slot] = block.lengths[place]
         if error is not None:
@@ -304,6 +319,7 @@ class OutputJoin:
             _texts_at(self._stop_reasons[start:stop], self._reasons),
             self._token_column("input_tokens", self._input_tokens[start:stop]),
             self._token_column("output_tokens", self._output_tokens[start:stop]),
+            _texts_at(self._answered_by[start:stop].astype(np.int32), _ANSWERED_BY),
             string_column(contents, lengths, empty_is_null=True) if self._is_text else _vectors(contents, lengths),
         ]
         self.next_row += row_count
@@ -334,7 +350,7 @@ class OutputJoin:
             # The record was never sent, so a line with its id is not its answer.
             self._counts["unknown_record_ids"] += int(self._lines[slot])
             self._status[slot] = _SKIPPED
-            self._lengths[slot] = self._stop_reasons[slot] = 0
+            self._lengths[slot] = self._stop_reasons[slot] = self._answered_by[slot] = 0
             self._input_tokens[slot] = self._output_tokens[slot] = UNKNOWN
             errors[slot - start] = encoded(reason)
         self._count_reasons(start, stop, errors)
@@ -381,6 +397,11 @@ def joined_schema(schema: pa.Schema, renderer: RecordRenderer) -> pa.Schema:
 def result_schema(schema: pa.Schema, *, is_text: bool) -> pa.Schema:
     """The schema of a result: the input's columns, then those of a text model's answers, or of an embedding model's."""
     return pa.schema([*schema, *_STATUS_FIELDS, RESPONSE_FIELD if is_text else EMBEDDING_FIELD])
+
+
+def answer_columns(schema: pa.Schema) -> list[str]:
+    """The columns of a result that the join added."""
+    return [name for name in schema.names if name in OUTPUT_COLUMNS]
 
 
 def _added_fields(renderer: RecordRenderer) -> list[pa.Field]:

@@ -5,10 +5,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 import dagster as dg
-from dagster import AssetKey, DagsterInstance
+from dagster import DagsterInstance
 
 from bedrock_batch_assets.asset_names import CHUNK_ASSETS
-from bedrock_batch_assets.assets.checks import BUILT_FROM_CURRENT_INPUT
 from bedrock_batch_assets.internals.dagster_internals import (
     BACKFILL_FINISHED,
     BACKFILL_ID_TAG,
@@ -17,7 +16,7 @@ from bedrock_batch_assets.internals.dagster_internals import (
     WILL_RETRY_TAG,
     Backfill,
 )
-from bedrock_batch_assets.partition_keys import chunk_key, is_batch_key
+from bedrock_batch_assets.partition_keys import is_batch_key
 from bedrock_batch_assets.runs.event_log import InputEvent, asset_backfill, data_versions, newest_input
 from bedrock_batch_assets.runs.identity import assets_of
 from bedrock_batch_assets.runs.superseded import supersede_backfills
@@ -39,7 +38,6 @@ class Need:
 
     Attributes:
         requests: What is asked for.
-        events: What is reported.
         problem: What keeps the batch from going on, for a person.
         note: What is waited for, for whoever looks at the sensor's page.
         look_again_in: Seconds after which it has to be looked at again, though nothing may have happened; None if an
@@ -47,7 +45,6 @@ class Need:
     """
 
     requests: list[dg.RunRequest] = field(default_factory=list)
-    events: list[dg.AssetCheckEvaluation] = field(default_factory=list)
     problem: str | None = None
     note: str | None = None
     look_again_in: float | None = None
@@ -103,10 +100,7 @@ class Judge:
             return self._without_manifest(key, event, batch)
         pending = pending_chunks(self.facts.instance, batch)
         claim = _Claim.asked if after_part else self._claim(batch, event, pending)
-        need = self._chunks(batch, event, pending, claim) if pending else self._table(batch, event)
-        if claim is _Claim.open:
-            need.events.extend(_stale_table(self.facts, batch))
-        return need
+        return self._chunks(batch, event, pending, claim) if pending else self._table(batch, event)
 
     def _without_manifest(self, key: str, event: InputEvent | None, batch: BatchManifest | None) -> Need:
         """What to do if the input is in, and its manifest is not where the sensor looks: the batch must not be lost."""
@@ -202,23 +196,6 @@ def _is_over(run: dg.DagsterRun) -> bool:
 
 def pending_chunks(instance: DagsterInstance, batch: BatchManifest) -> list[str]:
     """Chunks whose result is not there, or was made from something else than the batch is now."""
-    keys = [chunk_key(batch.batch, index) for index in range(len(batch.chunks))]
-    versions = data_versions(instance, "result_parts", keys)
-    return [key for key, entry in zip(keys, batch.chunks, strict=True) if versions.get(key) != entry.version]
-
-
-def _stale_table(facts: Facts, batch: BatchManifest) -> list[dg.AssetCheckEvaluation]:
-    built_from = data_versions(facts.instance, "result_table", [batch.batch]).get(batch.batch)
-    if built_from is None or built_from == batch.version:
-        return []
-    return [
-        dg.AssetCheckEvaluation(
-            partition=batch.batch,
-            asset_key=AssetKey("result_table"),
-            check_name=BUILT_FROM_CURRENT_INPUT.name,
-            passed=False,
-            severity=dg.AssetCheckSeverity.WARN,
-            metadata={"batch": batch.batch, "built_from": built_from, "input_is_now": batch.version},
-            description=f"The table of batch {batch.batch} is of an earlier input; a new one is on its way.",
-        )
-    ]
+    chunks = batch.keyed_chunks()
+    versions = data_versions(instance, "result_parts", list(chunks))
+    return [key for key, entry in chunks.items() if versions.get(key) != entry.version]

@@ -11,7 +11,6 @@ from dagster import AssetKey, AssetRecordsFilter, DagsterInstance
 from bedrock_batch_assets.cost.amounts import usd
 from bedrock_batch_assets.errors import BatchError
 from bedrock_batch_assets.jobs.state import JobState
-from bedrock_batch_assets.partition_keys import chunk_key
 from bedrock_batch_assets.records.durations import duration
 from bedrock_batch_assets.runs.event_log import data_versions, newest_input
 from bedrock_batch_assets.runs.statuses import not_finished_statuses
@@ -131,16 +130,16 @@ def progress_of(instance: DagsterInstance, batch: BatchManifest, jobs: Mapping[s
         batch: The batch.
         jobs: Its jobs in flight, by chunk key.
     """
-    keys = [chunk_key(batch.batch, index) for index in range(len(batch.chunks))]
-    versions = data_versions(instance, "result_parts", keys)
+    chunks = batch.keyed_chunks()
+    versions = data_versions(instance, "result_parts", list(chunks))
     rows, parts = 0, []
-    for key, chunk in zip(keys, batch.chunks, strict=True):
+    for key, chunk in chunks.items():
         if versions.get(key) == chunk.version:
             parts.append(key)
             rows += chunk.row_count
         elif key in jobs:
             rows += min(jobs[key].processed or 0, chunk.row_count)
-    return BatchProgress(batch, rows, parts, list(jobs.values()))
+    return BatchProgress(batch, batch.rows_done(rows), parts, list(jobs.values()))
 
 
 def panel(

@@ -93,7 +93,6 @@ def progress(context: dg.SensorEvaluationContext, storage: BatchStorage, clock: 
     keys = list(dict.fromkeys([*first, *with_new_part]))
     taken_care_of = frozenset(run.tags[PARTITION_TAG] for run in abandoned)
     judge = Judge(facts, storage, given_up, taken_care_of, now, context.log.warning)
-    events: list[dg.AssetCheckEvaluation] = []
     notes: list[str] = []
     left = list(reversed(keys))
     is_outage = False
@@ -105,13 +104,11 @@ def progress(context: dg.SensorEvaluationContext, storage: BatchStorage, clock: 
             context.log.error(need.problem)
         notes += [text for text in (need.problem, need.note) if text is not None]
         requests += need.requests
-        events += need.events
         if need.look_again_in is not None:
             cursor.waiting[key] = now + need.look_again_in
     cursor.waiting |= dict.fromkeys(left, now)
     return dg.SensorResult(
         run_requests=requests,
-        asset_events=events,
         cursor=encode_cursor(cursor),
         skip_reason=None if requests else _skip_reason(notes),
     )

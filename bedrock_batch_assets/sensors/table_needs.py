@@ -11,7 +11,6 @@ import dagster as dg
 from dagster import AssetKey, DagsterInstance, DagsterRunStatus
 
 from bedrock_batch_assets.internals.dagster_internals import RUN_FAILURE_REASON_TAG, STEP_FAILURE
-from bedrock_batch_assets.partition_keys import chunk_key
 from bedrock_batch_assets.runs.event_log import InputEvent, data_versions, latest_storage_id, newest_event
 from bedrock_batch_assets.runs.identity import assets_of, newest_runs_of
 from bedrock_batch_assets.sensors.abandoned_runs import RETRY_GRACE
@@ -52,9 +51,7 @@ def table_need(facts: Facts, batch: BatchManifest, event: InputEvent | None, now
         now: Seconds since the epoch.
     """
     instance = facts.instance
-    newest_part = latest_storage_id(
-        instance, "result_parts", {chunk_key(batch.batch, index) for index in range(len(batch.chunks))}
-    )
+    newest_part = latest_storage_id(instance, "result_parts", set(batch.keyed_chunks()))
     version = data_versions(instance, "result_table", [batch.batch]).get(batch.batch)
     if version == batch.version and latest_storage_id(instance, "result_table", {batch.batch}) > newest_part:
         return TableNeed()

@@ -12,9 +12,14 @@ class Layout:
 
     prefix: str = ""
 
+    @property
+    def inputs_folder(self) -> str:
+        """The inputs of all batches."""
+        return f"{self.prefix}batch_inputs/"
+
     def input_folder(self, batch: str) -> str:
         """The input table and the batch's manifest."""
-        return f"{self.prefix}batch_inputs/{batch}/"
+        return f"{self.inputs_folder}{batch}/"
 
     def rows(self, batch: str, table_digest: str) -> str:
         """The input table as Parquet. Another content has another key, so a run in flight keeps its rows."""
@@ -82,16 +87,57 @@ class Layout:
         return f"{self.prefix}batch_output_state/{batch}/"
 
     def staged_folder(self, batch: str) -> str:
-        """Parts that wait for the others of their input."""
+        """The answers of the batch's chunks, each with the rows that its chunk was made of."""
         return f"{self.state_folder(batch)}parts/"
 
     def staged_part(self, batch: str, index: int, version: str, output_format: OutputFormat) -> str:
-        """The part of chunk `index` that was made from this version of it, until the table is built."""
+        """The answers of this version of chunk `index`: kept, since later inputs may have the same records."""
         return f"{self.staged_folder(batch)}{index:05d}-{version}.{output_format.value}"
 
     def table_manifest(self, batch: str) -> str:
         """Summary of the result table. It exists only while the parts that it names are in place. Written last."""
         return f"{self.state_folder(batch)}manifest.json"
+
+    def joined_folder(self, batch: str) -> str:
+        """Parts whose answers come from several chunks, until they are put in place."""
+        return f"{self.state_folder(batch)}table/"
+
+    def joined_part(self, batch: str, place: int, version: str, output_format: OutputFormat) -> str:
+        """Part number `place` of the table, made of this version of its rows and answers."""
+        return f"{self.joined_folder(batch)}{place:05d}-{version}.{output_format.value}"
+
+    def references(self, batch: str, version: str) -> str:
+        """Which answer belongs to each row of this input."""
+        return f"{self.input_folder(batch)}{version}/references.parquet"
+
+    def new_rows(self, batch: str, first: int, digest: str) -> str:
+        """What the chunks from number `first` on read of their rows, if these are only some of the table's."""
+        return f"{self.input_folder(batch)}{digest}/new-rows-{first:05d}.parquet"
+
+    def claims_folder(self, recipe: str) -> str:
+        """The claims of all batches with this prompt, model and parameters, see `storage.claims`."""
+        return f"{self.all_claims_folder}{recipe}/claims/"
+
+    @property
+    def all_claims_folder(self) -> str:
+        """The claims of all recipes."""
+        return f"{self.prefix}batch_records/"
+
+    def claim(self, recipe: str, batch: str, first: int, version: str) -> str:
+        """The chunks from number `first` on that one input of the batch asked for, of these versions."""
+        return f"{self.claims_folder(recipe)}{batch}/{first:05d}-{version}.json"
+
+    def claim_index(self, recipe: str, batch: str, first: int, version: str) -> str:
+        """The records of these chunks."""
+        return f"{self.claims_folder(recipe)}{batch}/{first:05d}-{version}.index"
+
+    def bad_answers_folder(self, recipe: str) -> str:
+        """Which records have to be asked for again, by chunk."""
+        return f"{self.all_claims_folder}{recipe}/bad/"
+
+    def bad_answers(self, recipe: str, chunk: str, version: str) -> str:
+        """Which records of this version of a chunk have to be asked for again."""
+        return f"{self.bad_answers_folder(recipe)}{chunk}@{version}.json"
 
     def pilot_report(self, batch: str) -> str:
         """What the batch's last pilot showed."""

@@ -1,11 +1,13 @@
 """The manifests by which assets hand on their results: small JSON objects beside the data."""
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
 from bedrock_batch_assets.output_format import OutputFormat
+from bedrock_batch_assets.partition_keys import chunk_key
 from bedrock_batch_assets.records.reasons import Reason, added_up
 
 # The values of `record_status`.
@@ -18,11 +20,58 @@ _MOST_METADATA_BYTES = 2_000
 
 
 class ChunkEntry(msgspec.Struct, frozen=True, array_like=True):
-    """One chunk of a batch: a run of consecutive rows, and the version of everything that its result depends on."""
+    """One chunk of a batch: a run of consecutive rows, and the version of everything that its result depends on.
+
+    Attributes:
+        first_row: Its first row in its table.
+        row_count: Its rows.
+        version: Of its rows and of how they are asked for.
+        index: Its number in the batch; -1 if that is its place in the list, as in manifests of version 0.2 and before.
+        table: Which table its rows are in, a place in `BatchManifest.tables`; -1 for the batch's own.
+    """
 
     first_row: int
     row_count: int
     version: str
+    index: int = -1
+    table: int = -1
+
+
+class RowsTable(msgspec.Struct, frozen=True, array_like=True):
+    """A Parquet file with rows of chunks: its key, and its Arrow schema as an IPC message."""
+
+    key: str
+    schema: bytes
+
+
+class PartEntry(msgspec.Struct, frozen=True, array_like=True):
+    """One part of the result table: a run of consecutive rows of the batch.
+
+    `source` is the place in `BatchManifest.sources` of the chunk that has exactly these rows; -1 if there is none.
+    """
+
+    first_row: int
+    row_count: int
+    version: str
+    source: int = -1
+
+
+class AnswerSource(msgspec.Struct, frozen=True, array_like=True):
+    """A chunk, of this batch or another, that has answers to rows of this batch."""
+
+    batch: str
+    index: int
+    version: str
+
+    @property
+    def chunk(self) -> str:
+        """Its chunk key."""
+        return chunk_key(self.batch, self.index)
+
+
+def pilot_of(batch: str) -> str:
+    """What the pilots of a batch are called as a source of answers. No batch can have that name."""
+    return f"{batch}+pilot"
 
 
 class BatchManifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,7 +91,49 @@ class BatchManifest(msgspec.Struct, frozen=True, kw_only=True):
     schema: bytes
     row_count: int
     records_per_job: int
+    # What has to be asked for, or was by an earlier input, and is part of this one. Chunks of other batches are not.
     chunks: list[ChunkEntry]
+    # From here on: empty in manifests of version 0.2 and before, whose parts are their chunks.
+    recipe: str = ""
+    tables: list[RowsTable] = []
+    parts: list[PartEntry] = []
+    sources: list[AnswerSource] = []
+    # By row: which source has its answer, and where. None if all parts are those of chunks.
+    references_key: str | None = None
+    # The number of the next new chunk.
+    next_chunk: int = 0
+    # The run that asked for all records anew; its retries do not so again.
+    paid_again_by: str | None = None
+    # Records without an answer; rows whose record has one already; rows whose record an earlier row has.
+    to_pay: int = 0
+    reused: int = 0
+    repeated: int = 0
+
+    def keyed_chunks(self) -> dict[str, ChunkEntry]:
+        """The chunks by their keys."""
+        return {
+            chunk_key(self.batch, place if entry.index < 0 else entry.index): entry
+            for place, entry in enumerate(self.chunks)
+        }
+
+    def table_parts(self) -> list[PartEntry]:
+        """The parts of the result table, in row order."""
+        if self.parts:
+            return self.parts
+        return [
+            PartEntry(entry.first_row, entry.row_count, entry.version, place) for place, entry in enumerate(self.chunks)
+        ]
+
+    def answer_sources(self) -> list[AnswerSource]:
+        """The chunks whose answers the table has."""
+        if self.parts:
+            return self.sources
+        return [AnswerSource(self.batch, place, entry.version) for place, entry in enumerate(self.chunks)]
+
+    def rows_done(self, rows_of_chunks: int) -> int:
+        """How many rows have their answer if so many rows of its chunks have; others had theirs before."""
+        others = self.row_count - sum(entry.row_count for entry in self.chunks)
+        return min(self.row_count, max(others, 0) + rows_of_chunks)
 
     @property
     def shows_values(self) -> bool:
@@ -97,7 +188,8 @@ class PartSummary(msgspec.Struct, frozen=True, kw_only=True):
     that a later wave replaced were paid for too. `job_lines` are the output lines of jobs that have a manifest, and
     `job_records` what these say was processed. `size_bytes` is the size of the part's file, and `footer` a digest of
     its footer if it is Parquet: 0 and None for a part of a version that did not note them. `reasons` are the most
-    frequent reasons of rows without a whole answer.
+    frequent reasons of rows without a whole answer. `reused` rows have an answer that was paid for elsewhere: by
+    another batch, or for another row.
     """
 
     version: str
@@ -122,6 +214,7 @@ class PartSummary(msgspec.Struct, frozen=True, kw_only=True):
     job_records: int = 0
     size_bytes: int = 0
     footer: str | None = None
+    reused: int = 0
     reasons: list[Reason] = []  # msgspec gives each object a list of its own
 
     def statuses(self) -> dict[str, int]:
@@ -137,6 +230,23 @@ class TableManifest(msgspec.Struct, frozen=True, kw_only=True):
     output_format: OutputFormat
     parts: list[str]
     total: PartSummary
+
+
+# What a chunk's own account says of how it was answered, and a table's rows do not.
+_OF_CHUNKS = tuple(
+    name
+    for name in PartSummary.__struct_fields__
+    if name.startswith(("batch_", "on_demand_", "flex_", "job_"))
+    or name in {"duplicate_lines", "corrupt_lines", "unknown_record_ids"}
+)
+
+
+def with_accounts_of(total: PartSummary, chunks: Iterable[PartSummary]) -> PartSummary:
+    """A table's account with what was used and seen in answering the batch's own chunks, and no others."""
+    accounts = list(chunks)
+    return msgspec.structs.replace(
+        total, **{name: sum(getattr(chunk, name) for chunk in accounts) for name in _OF_CHUNKS}
+    )
 
 
 def add_summaries(summaries: list[PartSummary], version: str) -> PartSummary:

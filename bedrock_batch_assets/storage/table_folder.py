@@ -1,13 +1,14 @@
 """The result table of a batch on S3: parts wait outside of its folder, and are put in place together."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from bedrock_batch_assets.output_format import OutputFormat
 from bedrock_batch_assets.storage.bucket import BatchBucket
-from bedrock_batch_assets.storage.manifests import BatchManifest, PartSummary
+from bedrock_batch_assets.storage.manifests import AnswerSource, BatchManifest, PartSummary
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -32,12 +33,20 @@ class Part:
         return self.source != self.key
 
 
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """The answers of a chunk: the key of their file, and their account."""
+
+    key: str
+    summary: PartSummary
+
+
 class TableFolder:
     """The table's folder and its state beside it, as they were when they were first looked at: each is listed once.
 
     Every step can be done again after any other: a part is deleted from where it was staged only when a table that has
-    it in place is written. One run at a time works on a batch's table; chunks may stage parts meanwhile, of a later
-    input or again.
+    it in place is written, and the answers of chunks stay for later inputs. One run at a time works on a batch's table;
+    chunks may store answers meanwhile, of a later input or again.
 
     What version 0.1 left in the folder is used as what it is, and goes with the first table that is written after it.
     """
@@ -63,15 +72,30 @@ class TableFolder:
         found = {**self._in_folder, **self._state}
         return {key: info for key, info in found.items() if key.startswith(folders)}
 
-    def find_parts(self) -> list[Part | None]:
-        """The part of each chunk, staged or in place; None if there is none of the chunk's present version.
+    def find_answers(self) -> "list[Answers | None]":
+        """The answers of each of the batch's sources; None if they are not there yet.
 
-        One request a part, for the account that travels with it.
+        One request a source, for the account that travels with the answers.
         """
         # Listed here once, before the threads would each list it.
         _ = self._staged
         with ThreadPoolExecutor(PARALLEL_REQUESTS) as pool:
-            return list(pool.map(self._find_part, range(len(self._batch.chunks))))
+            return list(pool.map(self._find_answers, self._batch.answer_sources()))
+
+    def find_parts(
+        self, answers: "Sequence[Answers | None] | None" = None, joined: Mapping[int, str] | None = None
+    ) -> list[Part | None]:
+        """Each part of the table, as a chunk's answers, staged or in place; None if there is none as it is to be.
+
+        Args:
+            answers: What `find_answers` found; None to look now.
+            joined: The version of each part that is not a chunk's, by its place; None for whatever is in
+                place.
+        """
+        found = self.find_answers() if answers is None else answers
+        places = range(len(self._batch.table_parts()))
+        with ThreadPoolExecutor(PARALLEL_REQUESTS) as pool:
+            return list(pool.map(lambda place: self._find_part(place, found, joined or {}), places))
 
     def put_in_place(self, parts: Sequence[Part]) -> None:
         """Make the files in the folder those of `parts` and no others, but for parts of version 0.1 that wait there.
@@ -97,10 +121,10 @@ class TableFolder:
 
         A part that was staged again since is newer than the table: it stays for the next one.
         """
-        now = self._listed(self._layout.staged_folder(self._batch.batch))
+        now = self._listed(self._layout.state_folder(self._batch.batch))
         if any(key.startswith(self._former.staged_folder) for key in self._staged):
             now |= self._listed(self._former.staged_folder)
-        done_with = [key for key in self._done_with(parts) if now.get(key) == self._staged[key]]
+        done_with = [key for key in self._done_with(parts) if now.get(key) == {**self._state, **self._staged}[key]]
         if self._former.table_manifest in self._in_folder:
             done_with.append(self._former.table_manifest)
         self._storage.objects.delete(done_with)
@@ -108,26 +132,57 @@ class TableFolder:
     def _listed(self, prefix: str) -> "dict[str, ObjectInfo]":
         return {info.key: info for info in self._storage.objects.list(prefix)}
 
-    def _find_part(self, index: int) -> Part | None:
-        batch, version = self._batch, self._batch.chunks[index].version
-        key = self._layout.result_part(batch.batch, index, batch.output_format)
-        # A part that was made again for the same version is staged while the earlier one is in place.
-        for source in (
-            self._layout.staged_part(batch.batch, index, version, batch.output_format),
-            self._former.staged_part(index, version, batch.output_format),
-            key,
-        ):
-            if source in self._staged or source in self._in_folder:
-                summary = self._storage.part_summary(source)
-                if summary is not None and summary.version == version:
-                    return Part(key, source, summary)
+    def _find_answers(self, source: AnswerSource) -> "Answers | None":
+        batch, layout = self._batch, self._layout
+        keys = [layout.staged_part(source.batch, source.index, source.version, OutputFormat.parquet)]
+        if not batch.parts:
+            # As versions 0.2 and 0.1 left them: in the table's format, and no more staged when they are in place.
+            keys.append(layout.staged_part(batch.batch, source.index, source.version, batch.output_format))
+            keys.append(self._former.staged_part(source.index, source.version, batch.output_format))
+            keys.append(layout.result_part(batch.batch, source.index, batch.output_format))
+        for key in keys:
+            if source.batch != batch.batch or key in self._staged or key in self._in_folder:
+                summary = self._storage.part_summary(key)
+                if summary is not None and summary.version == source.version:
+                    return Answers(key, summary)
         return None
 
+    def _find_part(self, place: int, answers: "Sequence[Answers | None]", joined: Mapping[int, str]) -> Part | None:
+        batch, entry = self._batch, self._batch.table_parts()[place]
+        key = self._layout.result_part(batch.batch, place, batch.output_format)
+        if entry.source < 0:
+            version = joined.get(place, "")
+            for source in (self._layout.joined_part(batch.batch, place, version, batch.output_format), key):
+                if source in self._state or source in self._in_folder:
+                    summary = self._storage.part_summary(source)
+                    if summary is not None and version in {summary.version, ""}:
+                        return Part(key, source, summary)
+            return None
+        found = answers[entry.source]
+        if found is None or found.key == key:
+            return None if found is None else Part(key, key, found.summary)
+        is_in_place = bool(batch.parts) and key in self._in_folder and self._is_copy(key, found)
+        return Part(key, key if is_in_place else found.key, found.summary)
+
+    def _is_copy(self, key: str, answers: Answers) -> bool:
+        """Whether a part is a copy of these answers. Answers that were asked for again have the same version."""
+        copy, original = self._in_folder[key], self._staged[answers.key]
+        if copy.etag == original.etag:
+            return True
+        # Copies of objects of several parts, or that a KMS key encrypts, have an ETag of their own.
+        is_later = copy.last_modified > original.last_modified and copy.size == original.size
+        return is_later and self._storage.part_summary(key) == answers.summary
+
     def _done_with(self, parts: Sequence[Part]) -> Iterator[str]:
-        """Keys of staged parts that no table needs any more.
+        """Keys of staged parts that no table needs any more. The answers of chunks are none of them.
 
         What was staged after those of this table belongs to a later input, whose chunks are already under way.
         """
+        if self._batch.parts:
+            joined = self._layout.joined_folder(self._batch.batch)
+            yield from (key for key in self._state if key.startswith(joined))
+            yield from (key for key in self._staged if key.startswith(self._former.staged_folder))
+            return
         for key, info in self._staged.items():
             index = _index_of(key)
             if index is None or index >= len(parts):

@@ -46,7 +46,8 @@ def test_every_row_comes_out_once_in_order_with_its_columns_unchanged(bench: Ben
     rows = nasty_rows(1_150)
     uri = bench.put_csv("inputs/tweets.csv", ["text", "id", "created at"], rows)
     bench.run("tweets", s3_uri=uri, model_id=HAIKU, prompt_id="sentiment")
-    assert bench.chunks("tweets") == ["tweets-00000", "tweets-00001"]
+    # Many rows have the same text, so there are fewer records than a job may have.
+    assert bench.chunks("tweets") == ["tweets-00000"]
     table = bench.read_table("tweets")
     assert [[row["text"], row["id"], row["created at"]] for row in table] == rows
     for row, source in zip(table, rows, strict=True):
@@ -191,7 +192,7 @@ def test_a_failed_job_is_a_clear_error_and_asking_again_makes_a_new_one(bench: B
 
 
 def test_a_table_is_not_made_of_parts_of_an_earlier_input(bench: Bench) -> None:
-    """After the input changed, the table is refused until the changed chunk is there; unchanged ones cost nothing."""
+    """After the input changed, the table is refused until the new chunk is there; what did not change costs nothing."""
     rows = [[f"topic {index}"] for index in range(200)]
     bench.run(
         "jokes", s3_uri=bench.put_csv("a.csv", ["topic"], rows), model_id=HAIKU, prompt_id="joke_about_topic",
@@ -203,13 +204,13 @@ def test_a_table_is_not_made_of_parts_of_an_earlier_input(bench: Bench) -> None:
     bench.input("jokes", s3_uri=changed, model_id=HAIKU, prompt_id="joke_about_topic", max_records_per_job=100)
     refused = bench.table("jokes")
     assert not refused.success
-    assert "jokes-00001" in str(refused.failure_data_for_node("result_table"))
-    assert bench.chunk("jokes-00001").success
+    assert "jokes-00002" in str(refused.failure_data_for_node("result_table"))
+    assert bench.chunk("jokes-00002").success
     assert bench.read_table("jokes") == former
     assert bench.table("jokes").success
     assert [row["topic"] for row in bench.read_table("jokes")] == [row[0] for row in rows]
-    assert list(bench.storage.objects.list(bench.storage.layout.staged_folder("jokes"))) == []
-    assert len(bench.billed()) == 300
+    assert list(bench.storage.objects.list(bench.storage.layout.joined_folder("jokes"))) == []
+    assert len(bench.aws.ledger()) == 201
 
 
 def test_fewer_rows_leave_no_surplus_chunks_and_no_surplus_parts(bench: Bench) -> None:

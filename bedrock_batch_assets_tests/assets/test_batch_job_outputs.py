@@ -120,8 +120,13 @@ def test_records_of_an_earlier_input_are_not_sent(bench: Bench) -> None:
     assert bench.materialize([jsonl_chunks], CHUNK).success
     uri = bench.put_csv("u.csv", ["topic"], [[f"another {index}"] for index in range(120)])
     bench.input("jokes", s3_uri=uri, model_id=HAIKU, prompt_id="joke_about_topic")
+    bench.instance.add_dynamic_partitions("chunks", [CHUNK])
     refused = bench.materialize([batch_job_outputs], CHUNK)
-    assert "earlier input: materialize jsonl_chunks" in str(refused.failure_data_for_node("batch_job_outputs"))
+    assert f"Chunk {CHUNK} is not part of batch" in str(refused.failure_data_for_node("batch_job_outputs"))
+    refused = bench.materialize([batch_job_outputs], "jokes-00001")
+    assert "Materialize jsonl_chunks for chunk jokes-00001 first" in str(
+        refused.failure_data_for_node("batch_job_outputs")
+    )
     assert bench.aws.jobs() == []
 
 
@@ -132,5 +137,10 @@ def test_answers_to_an_earlier_input_are_not_joined(bench: Bench) -> None:
     assert bench.chunk(CHUNK).success
     uri = bench.put_csv("u.csv", ["topic"], [[f"another {index}"] for index in range(120)])
     bench.input("jokes", s3_uri=uri, model_id=HAIKU, prompt_id="joke_about_topic")
+    bench.instance.add_dynamic_partitions("chunks", [CHUNK])
     refused = bench.materialize([result_parts], CHUNK)
-    assert "are for an earlier input" in str(refused.failure_data_for_node("result_parts"))
+    assert f"Chunk {CHUNK} is not part of batch" in str(refused.failure_data_for_node("result_parts"))
+    refused = bench.materialize([result_parts], "jokes-00001")
+    assert "Materialize batch_job_outputs for chunk jokes-00001 first" in str(
+        refused.failure_data_for_node("result_parts")
+    )

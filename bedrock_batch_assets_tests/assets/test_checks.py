@@ -32,8 +32,9 @@ def run(
         template=None, output_format=OutputFormat.parquet, rows_key="r", schema=b"", row_count=rows * len(parts),
         records_per_job=rows, chunks=[ChunkEntry(rows * index, rows, "v") for index in range(len(parts))],
     )  # fmt: skip
+    chunks = dict(zip(batch.keyed_chunks(), parts, strict=True))
     held = [in_file(**item.statuses()) for item in parts] if files is None else files
-    results = table_checks(batch, parts, add_summaries(list(parts), "v"), held, limits or CheckLimits())
+    results = table_checks(batch, parts, add_summaries(list(parts), "v"), held, chunks, limits or CheckLimits())
     return {str(result.check_name): result for result in results}
 
 

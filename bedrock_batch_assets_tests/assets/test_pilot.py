@@ -1,6 +1,7 @@
 """A pilot: some rows asked on demand, what they show, and what the whole batch will cost by them."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,8 @@ def test_the_estimate_holds_for_the_batch_and_its_range_covers_it(bench: Bench) 
     usd, low, high = found.estimate_usd
     bench.run("jokes", s3_uri=uri, model_id=HAIKU, prompt_id="joke_about_topic")
     total = bench.storage.table_manifest("jokes").total
-    paid = (total.batch_input_tokens * 1 + total.batch_output_tokens * 10) / 1e6
+    # The estimate is of all records, the pilot's among them, which the batch does not pay for again.
+    paid = (total.input_tokens * 1 + total.output_tokens * 10) / 1e6
     assert low <= paid <= high
     assert low < usd < high < found.at_most_usd
     assert usd == pytest.approx(paid, rel=0.2)
@@ -132,6 +134,18 @@ def refusal(result: dg.ExecuteInProcessResult, node: str) -> str:
     assert failure is not None
     assert failure.user_failure_data is not None
     return str(failure.user_failure_data.description)
+
+
+def test_a_batch_pays_for_no_record_of_its_pilot(bench: Bench) -> None:
+    """What the pilot was answered is reused, by this batch and by others; a record that it was refused is asked for."""
+    uri = topics(bench, 300)
+    run(bench, "jokes", s3_uri=uri, rows=30)
+    paid = len(bench.aws.ledger())
+    bench.run("jokes", s3_uri=uri, model_id=HAIKU, prompt_id="joke_about_topic")
+    assert (paid, len(bench.aws.ledger())) == (30, 300)
+    table = bench.read_table("jokes")
+    assert Counter(row["answered_by"] for row in table) == {"job": 270, "reused": 30}
+    assert all(str(row["topic"]) in str(row["response"]) for row in table)
 
 
 def test_a_limit_is_compared_with_what_the_pilot_measured(bench: Bench) -> None:

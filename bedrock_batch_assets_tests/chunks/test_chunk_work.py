@@ -89,7 +89,7 @@ def jobs(local_aws: LocalAws) -> BedrockBatchJobs:
 
 
 def stored(storage: BatchStorage, request: ResolvedRequest) -> BatchManifest:
-    return store_input(request, Table(TOPICS), storage, previous=None).manifest
+    return store_input(request, Table(TOPICS), storage, previous=None, run_id="run").manifest
 
 
 @pytest.mark.parametrize("records_per_job", [130, 300], ids=["two chunks", "whole row groups"])
@@ -100,8 +100,8 @@ def test_a_chunk_needs_no_dagster_run(
     """Rows, a processor and a template as plain arguments become a part with every row; each record is paid once."""
     request = resolved(output_format=output_format, max_records_per_job=records_per_job)
     batch = stored(storage, request)
-    for index in range(len(batch.chunks)):
-        chunk = Chunk.of(batch, index, request.processor, request.template, storage)
+    for index, key in enumerate(batch.keyed_chunks()):
+        chunk = Chunk.of(batch, key, request.processor, request.template, storage)
         blank = sum(row % 50 == 0 for row in range(chunk.first_row, chunk.first_row + chunk.row_count))
         rendered = render_chunk(chunk)
         assert (rendered.manifest.records, rendered.manifest.skipped) == (chunk.row_count - blank, blank)
@@ -125,11 +125,11 @@ def test_a_loaded_chunk_is_the_one_that_was_resolved(storage: BatchStorage) -> N
     request = resolved(inference_parameters={"max_tokens": 77})
     batch = stored(storage, request)
     storage.write_manifest(storage.layout.batch_manifest("jokes"), batch)
-    ours = Chunk.of(batch, 1, request.processor, request.template, storage)
+    ours = Chunk.of(batch, "jokes-00001", request.processor, request.template, storage)
     loaded = Chunk.load("jokes-00001", storage, Processors())
     assert loaded == ours
     assert render_chunk(loaded).manifest == render_chunk(ours).manifest
-    other = Chunk.of(batch, 1, request.processor, PromptTemplate.parse("Say {topic}"), storage)
+    other = Chunk.of(batch, "jokes-00001", request.processor, PromptTemplate.parse("Say {topic}"), storage)
     assert render_chunk(other).manifest.digest != render_chunk(ours).manifest.digest
     with pytest.raises(RequestError, match="has 2 chunks"):
         Chunk.load("jokes-00002", storage, Processors())
@@ -140,7 +140,7 @@ def test_who_chooses_to_pay_again_does_so_once(
 ) -> None:
     """A payer's retry finds what the payer has paid for; whoever pays for nothing gets the newest answers."""
     request = resolved()
-    chunk = Chunk.of(stored(storage, request), 0, request.processor, request.template, storage)
+    chunk = Chunk.of(stored(storage, request), "jokes-00000", request.processor, request.template, storage)
     render_chunk(chunk)
     first = collect(chunk, jobs)
     again = collect(chunk, jobs, payer="run 1")

@@ -53,7 +53,7 @@ def join(
             if better > 0 or (better == 0 and new["record_status"] == "error" and wave > old_wave):
                 best[content["recordId"]] = (new, wave)
     answer = "response" if processor.kind == "text" else "embedding"
-    nothing = dict.fromkeys(("stop_reason", "input_tokens", "output_tokens", answer))
+    nothing = dict.fromkeys(("stop_reason", "input_tokens", "output_tokens", "answered_by", answer))
     joined = []
     for index, row in enumerate(rows, start=first_row):
         missing = {
@@ -73,7 +73,7 @@ def _columns(content: dict[str, Any], processor: BaseProcessor) -> dict[str, Any
     columns: dict[str, Any] = dict.fromkeys(("record_error", "stop_reason", "input_tokens", "output_tokens", name))
     if "error" in content:
         code, message = content["error"]["errorCode"], content["error"]["errorMessage"]
-        return {**columns, "record_status": "error", "record_error": f"{code}: {message}"}
+        return {**columns, "record_status": "error", "answered_by": "job", "record_error": f"{code}: {message}"}
     answer = processor.process_output(msgspec.convert(content["modelOutput"], processor.output_type or dict))
     value = answer.response if processor.kind == "text" else answer.embedding
     status = "truncated" if answer.truncated else "ok"
@@ -85,6 +85,7 @@ def _columns(content: dict[str, Any], processor: BaseProcessor) -> dict[str, Any
     return {
         **columns,
         "record_status": status,
+        "answered_by": "job",
         "stop_reason": answer.stop_reason,
         "input_tokens": answer.input_tokens,
         "output_tokens": answer.output_tokens,

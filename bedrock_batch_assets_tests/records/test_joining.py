@@ -156,6 +156,7 @@ def test_the_columns_come_after_the_inputs_own() -> None:
             ("stop_reason", pa.string()),
             ("input_tokens", pa.int64()),
             ("output_tokens", pa.int64()),
+            ("answered_by", pa.string()),
             ("response", pa.string()),
         ]
     )

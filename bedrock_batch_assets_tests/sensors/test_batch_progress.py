@@ -70,7 +70,7 @@ def test_the_table_is_asked_for_when_the_last_part_is_in_and_only_then(bench: Be
 
 
 def test_parts_of_an_earlier_input_do_not_count(bench: Bench) -> None:
-    """After a changed input the old parts ask for no table; only the chunk that changed is asked for."""
+    """After a changed input the old parts ask for no table; only the chunk of the new record is asked for."""
     start(bench, 300)
     for key in bench.chunks("jokes"):
         bench.chunk(key)
@@ -81,10 +81,14 @@ def test_parts_of_an_earlier_input_do_not_count(bench: Bench) -> None:
     uri = bench.put_csv("b.csv", ["topic"], rows)
     bench.input("jokes", s3_uri=uri, model_id=HAIKU, prompt_id="joke_about_topic", max_records_per_job=100)
     result = tick(bench, cursor)
-    assert chunks_asked_for(result) == {asset: {"jokes-00002"} for asset in CHUNK_ASSETS}
-    (stale,) = result.asset_events
-    assert isinstance(stale, dg.AssetCheckEvaluation)
-    assert not stale.passed
+    assert chunks_asked_for(result) == {asset: {"jokes-00003"} for asset in CHUNK_ASSETS}
+    check = dg.AssetCheckKey(dg.AssetKey("result_table"), "built_from_current_input")
+    for topic in ("another", "yet another"):
+        rows[250] = [topic]
+        uri = bench.put_csv("b.csv", ["topic"], rows)
+        bench.input("jokes", s3_uri=uri, model_id=HAIKU, prompt_id="joke_about_topic", max_records_per_job=100)
+        stale = bench.instance.event_log_storage.get_latest_asset_check_execution_by_key([check])[check]
+        assert stale.status.value == "FAILED"
 
 
 def test_the_same_input_again_asks_for_nothing(bench: Bench) -> None:

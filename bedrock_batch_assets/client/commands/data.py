@@ -65,7 +65,8 @@ def delete(ctx: click.Context, batch: str, data: bool, yes: bool, as_json: bool)
 
     A batch that is in progress is left as it is: cancel it first. Dagster keeps the runs and events; Bedrock keeps its
     list of jobs. Without --data a later batch of the same name goes on with what is there; with it, a batch of the same
-    content pays again. A bucket with versioning keeps old versions.
+    content pays again, but for answers that other batches use: these stay, without the rows. A bucket with versioning
+    keeps old versions.
     """
     from rich.filesize import decimal
 
@@ -85,6 +86,9 @@ def delete(ctx: click.Context, batch: str, data: bool, yes: bool, as_json: bool)
         print_json(plan.to_json(data_deleted=data))
         return
     left = "deleted" if data else "left on S3"
+    if data and plan.kept:
+        others = sorted({name for names in plan.kept.values() for name in names})
+        click.echo(f"Its answers that other batches use stay, without its rows: {', '.join(others)}.")
     click.echo(
         f"Deleted batch {batch} and {len(plan.chunks)} chunk partitions. Data: {plan.objects} objects, "
         f"{decimal(plan.size)}, {left}."
