@@ -111,6 +111,9 @@ class _Instance:
     def fetch_materializations(self, *_: Any, **__: Any) -> Any:
         return SimpleNamespace(records=[])
 
+    def get_latest_tags_by_partition(self, *_: Any, **__: Any) -> dict[str, dict[str, str]]:
+        return {}
+
     # It has no queue, and says so.
     run_coordinator = None
 
