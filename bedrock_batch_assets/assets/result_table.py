@@ -198,7 +198,8 @@ def _all_parts(
 
 def _check_all_there(batch: BatchManifest, answers: Sequence[Answers | None]) -> None:
     lacking = [source for source, item in zip(batch.answer_sources(), answers, strict=True) if item is None]
-    own = [source.chunk for source in lacking if source.chunk in batch.keyed_chunks()]
+    chunks = batch.keyed_chunks()
+    own = [source.chunk for source in lacking if source.chunk in chunks]
     if own:
         raise BatchError(
             f"{len(own)} of {len(batch.chunks)} parts of batch {batch.batch} are not there for its input as it is "

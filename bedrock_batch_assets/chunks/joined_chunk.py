@@ -3,10 +3,11 @@
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -91,15 +92,12 @@ def join_chunk(chunk: Chunk, outputs: OutputsManifest, key: str, *, head_rows: i
             )
         with path.open("rb") as file:
             head = read_head(file, chunk.output_format, head_rows)
-        counts: dict[str, Any] = {field.name: getattr(join.summary, field.name) for field in fields(join.summary)}
-        counts |= {**used, "reasons": list(join.summary.reasons)}
-        summary = PartSummary(version=chunk.version, **counts, size_bytes=path.stat().st_size, footer=footer)
+        summary = part_summary(join, chunk.version, path, footer, used)
         # The account travels with the part, so that the two cannot disagree.
         storage.objects.upload_file(path, key, metadata=summary_metadata(summary))
         if chunk.recipe:
-            with path.open("rb") as file:
-                bad = _positions_to_ask_again(file, summary)
-            note_bad_answers(storage, chunk.recipe, chunk.key, chunk.version, bad)
+            # A truncated answer is kept: the same question would end at the same limit.
+            note_bad_answers(storage, chunk.recipe, chunk.key, chunk.version, join.unanswered)
     return JoinedChunk(summary, head)
 
 
@@ -125,24 +123,13 @@ def keep_answers_alone(storage: BatchBucket, key: str) -> None:
         storage.objects.upload_file(path, key, metadata=summary_metadata(kept))
 
 
-def _positions_to_ask_again(file: BinaryIO, summary: PartSummary) -> list[int]:
-    """The rows of a part whose records a later input asks for again: they have no answer at all.
-
-    A truncated answer stays: the same question would end at the same limit.
-    """
-    if not summary.error + summary.missing:
-        return []
-    import numpy as np
-
-    from bedrock_batch_assets.parquet.files import read_rows
-
-    positions: list[int] = []
-    row = 0
-    for batch in read_rows(file, columns=["record_status"]):
-        status = np.asarray(batch.column(0).to_pylist())
-        positions += (np.flatnonzero((status == "error") | (status == "missing")) + row).tolist()
-        row += batch.num_rows
-    return positions
+def part_summary(
+    join: "OutputJoin", version: str, path: Path, footer: str | None, used: Mapping[str, int] = MappingProxyType({})
+) -> PartSummary:
+    """The account of a part that was written: of its join, its file, and the tokens that were used."""
+    counts: dict[str, Any] = {field.name: getattr(join.summary, field.name) for field in fields(join.summary)}
+    counts |= {**used, "reasons": list(join.summary.reasons)}
+    return PartSummary(version=version, **counts, size_bytes=path.stat().st_size, footer=footer)
 
 
 def write_part(

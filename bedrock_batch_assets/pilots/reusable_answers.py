@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
+from bedrock_batch_assets.chunks.joined_chunk import part_summary
 from bedrock_batch_assets.output_format import OutputFormat
 from bedrock_batch_assets.parquet.files import PartFile
 from bedrock_batch_assets.records.joining import OutputJoin
@@ -18,7 +18,7 @@ from bedrock_batch_assets.records.record_digests import INDEX
 from bedrock_batch_assets.records.rendering import RecordRenderer, record_id
 from bedrock_batch_assets.storage.bucket import BatchBucket, version_of
 from bedrock_batch_assets.storage.claims import Claim, ClaimedChunk, note_bad_answers, write_claim
-from bedrock_batch_assets.storage.manifests import AnswerSource, PartSummary, pilot_of, summary_metadata
+from bedrock_batch_assets.storage.manifests import AnswerSource, pilot_of, summary_metadata
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -51,20 +51,13 @@ def keep_for_batches(
     )
     with tempfile.TemporaryDirectory() as folder, OutputJoin(renderer, 0, count) as join:
         join.add_outputs([output], on_demand=True)
-        answers = join.answers(count)
         path = Path(folder) / "answers"
         with PartFile(path, OutputFormat.parquet) as part:
-            part.write(answers)
-        counts: dict[str, Any] = {field.name: getattr(join.summary, field.name) for field in fields(join.summary)}
-        counts["reasons"] = list(join.summary.reasons)
-        summary = PartSummary(
-            version=source.version, **counts, size_bytes=path.stat().st_size, footer=part.footer_digest
-        )
+            part.write(join.answers(count))
+        summary = part_summary(join, source.version, path, part.footer_digest)
         key = storage.layout.staged_part(source.batch, source.index, source.version, OutputFormat.parquet)
         storage.objects.upload_file(path, key, metadata=summary_metadata(summary))
-        statuses = answers.column("record_status").to_pylist()
-        bad = [place for place, status in enumerate(statuses) if status not in {"ok", "truncated"}]
-        note_bad_answers(storage, request.recipe, source.chunk, source.version, bad)
+        note_bad_answers(storage, request.recipe, source.chunk, source.version, join.unanswered)
         # Of rows with the same record, the first.
         found, first = np.unique(digests, return_index=True)
         index = np.zeros(len(found), INDEX)

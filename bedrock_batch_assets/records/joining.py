@@ -337,6 +337,12 @@ class OutputJoin:
         rows = sum(counts[status] for status in _STATUSES)
         return JoinSummary(rows=rows, **counts, reasons=tuple(self._reason_counts.most_frequent(_REASONS_KEPT)))
 
+    @property
+    def unanswered(self) -> list[int]:
+        """The joined rows without any answer, errors and missing ones, counted from the first of the chunk."""
+        status = self._status[: self.next_row - self._first_row]
+        return np.flatnonzero((status == _ERROR) | (status == _MISSING)).tolist()
+
     def _settle(self, start: int, stop: int, skipped: Iterable[tuple[int, str]]) -> list[bytes]:
         """Mark the skipped rows. Returns why a row has no whole answer, for every row that has none."""
         errors = [b""] * (stop - start)
